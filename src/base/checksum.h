@@ -1,0 +1,7 @@
+/* CRC-32C (Castagnoli, reflected, as in iSCSI): SSE4.2 where the processor has it, tables elsewhere. Start with 0. */
+#ifndef MEMCLIP_BASE_CHECKSUM_H
+#define MEMCLIP_BASE_CHECKSUM_H
+#include <stddef.h>
+#include <stdint.h>
+uint32_t checksum_crc32c(uint32_t crc, const void *data, size_t size);
+#endif

@@ -1,0 +1,42 @@
+/* Collectives over MPI. One communication thread makes every MPI call between comm_start_thread and comm_stop, so gradient buckets are reduced
+ * while the backward pass runs (Open MPI does not progress a nonblocking reduction without calls); ranks of one node reduce through a shared
+ * window first. Counts are elements and may exceed 2^31: calls are cut. Reductions add in rank order: the same bits on every run.
+ * "Collective" means: every rank calls it, in the same order. A program that never calls comm_start (tools) is one rank of one. */
+#ifndef MEMCLIP_COMM_COMM_H
+#define MEMCLIP_COMM_COMM_H
+#include "base/dtype.h"
+#include "base/error.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum comm_operation { COMM_SUM, COMM_MAX, COMM_MIN };
+
+/* MPI_Init_thread, the fatal hook, the local communicator. STATUS_SYSTEM when MPI cannot start, or when every process believes it is alone
+ * although the launcher's environment says otherwise. Collective. */
+enum status comm_start(int *argc, char ***argv);
+void comm_stop(void); /* joins the thread, MPI_Finalize. Collective. */
+int comm_rank(void);
+int comm_size(void);
+int comm_local_rank(void); /* among the ranks of this node */
+int comm_local_size(void);
+const char *comm_host(void);
+
+void comm_barrier(void);
+void comm_broadcast(void *data, size_t bytes, int root);
+/* In place; dtype F32, F64, I64 or I32. Waits. */
+void comm_all_reduce(void *data, size_t count, enum dtype dtype, enum comm_operation operation);
+/* `all` receives size * bytes_per_rank, in rank order; `mine` may be its own place in it. */
+void comm_all_gather(const void *mine, void *all, size_t bytes_per_rank);
+/* Ranks contribute different sizes: bytes[r] of rank r (the same array on all ranks). */
+void comm_all_gather_varied(const void *mine, void *all, const size_t *bytes);
+
+/* Starts an in-place fp32 sum over all ranks and returns at once; data must stay untouched until the wait. Started in the same order on all ranks. */
+void comm_all_reduce_start(float *data, size_t count);
+/* Waits for all started reductions; returns the seconds that this call had to wait (the part not hidden). */
+double comm_all_reduce_wait(void);
+double comm_all_reduce_busy_seconds(void); /* time that reductions took in all, since start */
+
+/* All ranks leave with the same status: the first failing rank's, whose message is recorded on every rank (error_message). Collective. */
+enum status comm_agree(enum status mine);
+#endif

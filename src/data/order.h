@@ -1,0 +1,22 @@
+/* Which sample comes when: pure functions of (seed, epoch, position), so that resume is exact, and ranks and threads change nothing.
+ * Global batch g of an epoch holds positions g*G .. g*G+G-1; accumulation step a of rank r of R with micro-batch b takes those from g*G + (a*R + r)*b. */
+#ifndef MEMCLIP_DATA_ORDER_H
+#define MEMCLIP_DATA_ORDER_H
+#include <stdbool.h>
+#include <stdint.h>
+enum shuffle { SHUFFLE_NONE, SHUFFLE_GLOBAL, SHUFFLE_WINDOW };
+struct order {
+  uint64_t seed;
+  int64_t count;            /* samples of the source */
+  int64_t samples_per_epoch; /* count, or the virtual epoch's length; positions beyond count go on in the next permutation */
+  enum shuffle shuffle;
+  int64_t window;           /* samples per window of shards (SHUFFLE_WINDOW) */
+  bool resampled;           /* every position draws a sample, by path weight */
+  const int64_t *path_bounds;
+  const double *path_weights;
+  int paths;
+};
+int64_t order_sample(const struct order *order, int64_t epoch, int64_t position);
+/* The sample that takes the place of a bad one: attempt 1, 2, ... */
+int64_t order_replacement(const struct order *order, int64_t epoch, int64_t position, int attempt);
+#endif

@@ -1,0 +1,30 @@
+/* Retrieval metrics from unit features (methods 2.3, 4.1): ranks by counting, tile by tile, recalls, bootstrap intervals. Shared by training, eval and postproc/.
+ * Scores are fp32 dot products summed in a fixed order, so equal features give equal scores wherever they lie in a tile. Plain functions, no MPI: the share
+ * of a rank is a range of queries. */
+#ifndef MEMCLIP_METRIC_METRIC_H
+#define MEMCLIP_METRIC_METRIC_H
+#include "base/error.h"
+#include <stdint.h>
+
+/* features: images [N,E], texts [M,E]; image_of_text [M] in 0..N-1. */
+struct retrieval {
+  const float *images, *texts;
+  int64_t image_count, text_count, width;
+  const int64_t *image_of_text;
+};
+/* 0-based rank of each text's image among all images: #{greater} + #{equal with smaller index}. Queries first .. first+count-1; ranks [count]. Threads inside. */
+void metric_text_to_image_ranks(const struct retrieval *set, int64_t first, int64_t count, int64_t *ranks);
+/* For each image the minimum, over its texts, of the 0-based rank among all texts. An image without text gets -1. */
+void metric_image_to_text_ranks(const struct retrieval *set, int64_t first, int64_t count, int64_t *ranks);
+
+struct recall_summary { double recall_1, recall_5, recall_10, mean_rank, median_rank; int64_t count; }; /* fractions; ranks start at 1 */
+struct recall_summary metric_summarize_ranks(const int64_t *ranks, int64_t count); /* negative ranks are left out */
+
+struct interval { double low, high; };
+/* 95 % percentile bootstrap over groups (images): `group[i]` of value i in 0..groups-1; statistic = mean of values over the drawn groups. Deterministic in seed. */
+struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed);
+double metric_mean(const float *values, int64_t count);
+double metric_median(const float *values, int64_t count);
+/* Symmetric cross-entropy of the full matrix for paired features (i <-> i), scale = exp(logit_scale). */
+double metric_contrastive_loss(const float *images, const float *texts, int64_t count, int64_t width, double scale);
+#endif

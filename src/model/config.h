@@ -1,0 +1,46 @@
+/* What a CLIP is: open_clip's JSON model configuration (contract 1.1), the built-in names, and the memory layers (methods 1). */
+#ifndef MEMCLIP_MODEL_CONFIG_H
+#define MEMCLIP_MODEL_CONFIG_H
+#include "base/error.h"
+#include "base/text.h"
+#include "device/device.h"
+
+enum { LAYERS_MAX = 128 };
+enum pooling { POOL_TOKEN, POOL_AVERAGE, POOL_ARGMAX, POOL_LAST, POOL_FIRST };
+struct memory_config {
+  bool layers[LAYERS_MAX]; /* which blocks have a memory instead of their MLP */
+  int count;               /* of them; 0: no memory */
+  int n_keys, heads, knn, k_dim, v_dim; /* v_dim 0: the tower's width, without value_proj */
+  bool share_values, swilu_projection, gated;
+  bool meta_init;          /* init='meta' (methods 1.5), else the thesis's */
+};
+struct tower_config {
+  int width, layers, heads;
+  int mlp_width;
+  double layer_scale; /* < 0: none */
+  struct memory_config memory;
+};
+struct clip_config {
+  int embed_dim;
+  enum activation activation;
+  bool activation_known; /* the JSON or the weights said it */
+  double init_logit_scale;
+  struct tower_config vision, text;
+  int image_height, image_width, patch;
+  bool no_ln_pre, final_ln_after_pool;
+  enum pooling vision_pool, text_pool;
+  double patch_dropout;
+  int context_length, vocab_size;
+  bool no_causal_mask;
+  float image_mean[3], image_std[3];
+};
+/* `name`: a built-in name ("ViT-B-16", "-quickgelu" appended or not) or the path of a JSON file. Another architecture is refused by name. */
+enum status config_read(const char *name, struct clip_config *config);
+enum status config_parse(const char *json, const char *source, struct clip_config *config);
+/* open_clip's JSON with `model_cfg`, `preprocess_cfg` and, for memory students, `memory`. */
+void config_write(const struct clip_config *config, struct text *out);
+int config_vision_tokens(const struct clip_config *config);
+/* Multiply-adds times two of one image or text of `tokens` tokens, forward, last block for the pooled token only. */
+double config_flops_image(const struct clip_config *config, bool pooled_last_block);
+double config_flops_text(const struct clip_config *config, int tokens, bool pooled_last_block);
+#endif

@@ -1,0 +1,106 @@
+#include "comm/exchange.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "comm/combine.h"
+#include <sched.h>
+
+enum {
+  BLOCK_BYTES = 4 << 20, /* of data per round; bounds the scratch memory */
+  GATHER_BYTES = 8 << 10 /* below it one message from each to each costs less than two rounds */
+};
+
+void exchange_check(int code, const char *call) {
+  char words[MPI_MAX_ERROR_STRING] = "unknown error";
+  int length = 0;
+  if (code == MPI_SUCCESS)
+    return;
+  MPI_Error_string(code, words, &length);
+  fatal("%s: %s", call, words);
+}
+
+void exchange_await(MPI_Request *request, size_t bytes) {
+  const double patience_seconds = 2e-3 + 4e-9 * (double)bytes, start = clock_seconds();
+  int done = 0;
+  for (;;) {
+    exchange_check(MPI_Test(request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (done)
+      return;
+    if (clock_seconds() - start < patience_seconds)
+      sched_yield();
+    else
+      clock_sleep(1e-4);
+  }
+}
+
+void exchange_open(struct exchange *exchange, MPI_Comm comm) {
+  exchange->comm = comm;
+  exchange_check(MPI_Comm_rank(comm, &exchange->rank), "MPI_Comm_rank");
+  exchange_check(MPI_Comm_size(comm, &exchange->size), "MPI_Comm_size");
+  const size_t size = (size_t)exchange->size;
+  /* A rank's slice is at most ceil(elements / size); GATHER_BYTES come from each rank. */
+  const size_t gathered = size * GATHER_BYTES, scattered = BLOCK_BYTES + size * sizeof(double);
+  exchange->scratch = memory_allocate(gathered > scattered ? gathered : scattered, "exchange scratch");
+  exchange->parts = memory_allocate(size * sizeof *exchange->parts, "exchange parts");
+  exchange->slice_bytes = memory_allocate(4 * size * sizeof(int), "exchange counts");
+  exchange->slice_offset = exchange->slice_bytes + size;
+  exchange->part_bytes = exchange->slice_offset + size;
+  exchange->part_offset = exchange->part_bytes + size;
+}
+
+void exchange_close(struct exchange *exchange) {
+  memory_release(exchange->scratch);
+  memory_release(exchange->parts);
+  memory_release(exchange->slice_bytes);
+  *exchange = (struct exchange){0};
+}
+
+/* Everyone gets everything and reduces all of it. */
+static void reduce_gathered(struct exchange *x, void *data, size_t count, enum dtype dtype, enum comm_operation operation) {
+  const int bytes = (int)(count * dtype_size(dtype));
+  MPI_Request request;
+  exchange_check(MPI_Iallgather(data, bytes, MPI_BYTE, x->scratch, bytes, MPI_BYTE, x->comm, &request), "MPI_Iallgather");
+  exchange_await(&request, (size_t)bytes * (size_t)x->size);
+  for (int r = 0; r < x->size; r++)
+    x->parts[r] = x->scratch + (size_t)r * (size_t)bytes;
+  combine_in_order(data, x->parts, x->size, count, dtype, operation);
+}
+
+/* The block in slices, one per rank: scatter, reduce the own one, gather. */
+static void reduce_sliced(struct exchange *x, char *data, size_t count, enum dtype dtype, enum comm_operation operation) {
+  const size_t size = dtype_size(dtype), slice = (count + (size_t)x->size - 1) / (size_t)x->size;
+  for (int r = 0; r < x->size; r++) {
+    const size_t first = (size_t)r * slice < count ? (size_t)r * slice : count;
+    const size_t last = first + slice < count ? first + slice : count;
+    x->slice_offset[r] = (int)(first * size);
+    x->slice_bytes[r] = (int)((last - first) * size);
+  }
+  const int mine = x->slice_bytes[x->rank];
+  for (int r = 0; r < x->size; r++) {
+    x->part_bytes[r] = mine;
+    x->part_offset[r] = r * mine;
+    x->parts[r] = x->scratch + x->part_offset[r];
+  }
+  MPI_Request request;
+  exchange_check(MPI_Ialltoallv(data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->scratch, x->part_bytes, x->part_offset, MPI_BYTE,
+                                x->comm, &request),
+                 "MPI_Ialltoallv");
+  exchange_await(&request, count * size);
+  combine_in_order(data + x->slice_offset[x->rank], x->parts, x->size, (size_t)mine / size, dtype, operation);
+  exchange_check(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->comm, &request),
+                 "MPI_Iallgatherv");
+  exchange_await(&request, count * size);
+}
+
+void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype, enum comm_operation operation) {
+  const size_t size = dtype_size(dtype), block = BLOCK_BYTES / size;
+  if (exchange->size == 1)
+    return;
+  for (size_t first = 0; first < count; first += block) {
+    const size_t part = count - first < block ? count - first : block;
+    char *at = (char *)data + first * size;
+    if (part * size <= GATHER_BYTES)
+      reduce_gathered(exchange, at, part, dtype, operation);
+    else
+      reduce_sliced(exchange, at, part, dtype, operation);
+  }
+}

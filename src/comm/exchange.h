@@ -1,0 +1,29 @@
+/* Reductions by messages, for ranks that share no memory. Every rank receives its slice from all others, reduces it in rank order and gives
+ * the result to all: as little traffic as any algorithm, and bits that depend on nothing but the number of ranks (MPI_Allreduce promises
+ * less). */
+#ifndef MEMCLIP_COMM_EXCHANGE_H
+#define MEMCLIP_COMM_EXCHANGE_H
+#include "comm/comm.h"
+#include <mpi.h>
+
+struct exchange {
+  MPI_Comm comm;
+  int rank, size;
+  char *scratch;                   /* what the other ranks sent */
+  const void **parts;              /* [size] into scratch */
+  int *slice_bytes, *slice_offset; /* [size] of the block in progress */
+  int *part_bytes, *part_offset;   /* [size] of what arrives in scratch */
+};
+
+/* Collective over `comm`, which must outlive it. */
+void exchange_open(struct exchange *exchange, MPI_Comm comm);
+void exchange_close(struct exchange *exchange);
+/* In place; any count. */
+void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype, enum comm_operation operation);
+
+/* fatal() with MPI's own words unless `code` is MPI_SUCCESS. */
+void exchange_check(int code, const char *call);
+/* Completes a request that moves about `bytes`: polls for as long as such a transfer takes, then naps between polls, because Open MPI's own
+ * wait would burn a core until the slowest rank arrives. */
+void exchange_await(MPI_Request *request, size_t bytes);
+#endif

@@ -1,0 +1,88 @@
+/* The CPU device: its table, its memory and its scratch blocks. */
+#include "device/cpu/cpu.h"
+#include "base/memory.h"
+#include "base/thread.h"
+#include "device/cpu/onednn.h"
+#include <stdio.h>
+#include <string.h>
+
+static void *cpu_allocate(struct device *self, size_t bytes, const char *label) {
+  (void)self;
+  return memory_allocate(bytes, label);
+}
+
+/* A later block may lie where a packed weight was, so the packed copies go with the memory. */
+static void cpu_release(struct device *self, void *block) {
+  onednn_forget_weights(cpu_from_device(self)->onednn);
+  memory_release(block);
+}
+
+static void cpu_copy(struct device *self, void *to, const void *from, size_t bytes) {
+  (void)self;
+  if (bytes)
+    memmove(to, from, bytes);
+}
+
+static void cpu_zero(struct device *self, void *block, size_t bytes) {
+  (void)self;
+  if (bytes)
+    memset(block, 0, bytes);
+}
+
+static void cpu_synchronize(struct device *self) {
+  (void)self;
+}
+
+static void cpu_forget_weights(struct device *self) {
+  onednn_forget_weights(cpu_from_device(self)->onednn);
+}
+
+static void cpu_close(struct device *self) {
+  struct cpu_device *cpu = cpu_from_device(self);
+  onednn_close(cpu->onednn);
+  for (int i = 0; i < CPU_SCRATCH_COUNT; i++)
+    memory_release(cpu->scratch[i].block);
+  memory_release(cpu);
+}
+
+static const struct device_operations cpu_operations = {
+    .name = "cpu",
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .copy_in = cpu_copy,
+    .copy_out = cpu_copy,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .synchronize = cpu_synchronize,
+    .forget_weights = cpu_forget_weights,
+    .linear = cpu_linear,
+    .linear_data_gradient = cpu_linear_data_gradient,
+    .linear_weight_gradient = cpu_linear_weight_gradient,
+    .close = cpu_close,
+};
+
+void *cpu_scratch(struct cpu_device *cpu, enum cpu_scratch_slot slot, size_t bytes) {
+  struct cpu_scratch *scratch = &cpu->scratch[slot];
+  if (bytes > scratch->bytes) {
+    memory_release(scratch->block);
+    scratch->block = memory_allocate(bytes, "CPU scratch");
+    scratch->bytes = bytes;
+  }
+  return scratch->block;
+}
+
+enum status cpu_open(int threads, struct device **device) {
+  enum cpu_isa isa;
+  TRY(cpu_detect_isa(&isa));
+  struct cpu_device *cpu = memory_allocate(sizeof *cpu, "CPU device");
+  cpu->device.op = &cpu_operations;
+  cpu->device.threads = threads > 0 ? threads : thread_count_available();
+  cpu->device.bf16_is_storage_only = isa != CPU_ISA_AVX512BF16;
+  cpu->isa = isa;
+  cpu->kernel = cpu_isa_kernels(isa);
+  cpu->onednn = onednn_open(isa, cpu->device.threads);
+  snprintf(cpu->device.description, sizeof cpu->device.description, "%s, %d %s, %s", cpu_isa_name(isa), cpu->device.threads,
+           cpu->device.threads == 1 ? "thread" : "threads", onednn_version());
+  *device = &cpu->device;
+  return STATUS_OK;
+}

@@ -4,7 +4,6 @@
 #include "comm/combine.h"
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -13,7 +12,7 @@
 enum {
   ROUND_BYTES = 1 << 20, /* of each rank's data: three of them stay in a second-level cache */
   LINE_BYTES = 64,
-  YIELDS_BEFORE_SLEEP = 200
+  LOOKS_BEFORE_SLEEP = 1000 /* tens of microseconds */
 };
 
 /* At the head of rank 0's segment. */
@@ -21,6 +20,14 @@ struct shared_barrier {
   atomic_uint arrived, generation, sleepers;
 };
 
+static void pause_briefly(void) {
+#ifdef __x86_64__
+  __builtin_ia32_pause();
+#endif
+}
+
+/* Waits a moment with open eyes, then sleeps: a rank that kept yielding to computing threads would get its turn back only milliseconds
+ * later, one that sleeps is preferred when it wakes. */
 static void barrier_wait(struct shared_barrier *barrier, unsigned ranks) {
   const unsigned generation = atomic_load(&barrier->generation);
   if (atomic_fetch_add(&barrier->arrived, 1) + 1 == ranks) {
@@ -30,10 +37,10 @@ static void barrier_wait(struct shared_barrier *barrier, unsigned ranks) {
       syscall(SYS_futex, &barrier->generation, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     return;
   }
-  for (int i = 0; i < YIELDS_BEFORE_SLEEP; i++) {
+  for (int i = 0; i < LOOKS_BEFORE_SLEEP; i++) {
     if (atomic_load(&barrier->generation) != generation)
       return;
-    sched_yield();
+    pause_briefly();
   }
   /* Counted as a sleeper before the kernel compares the generation, so the last rank either sees the count or the comparison fails. */
   atomic_fetch_add(&barrier->sleepers, 1);

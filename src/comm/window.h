@@ -1,6 +1,6 @@
 /* Reductions among the ranks of one node through memory they share. A round of data travels in three steps: each rank publishes the slices
  * that others own, reduces the slice it owns straight from all ranks' memory in rank order, and copies the others' results. The three steps
- * of successive rounds overlap, so one barrier per round suffices. Waiting ranks yield, then sleep (futex). */
+ * of successive rounds overlap, so one barrier per round suffices. Waiting ranks sleep (futex). */
 #ifndef MEMCLIP_COMM_WINDOW_H
 #define MEMCLIP_COMM_WINDOW_H
 #include "comm/exchange.h"

@@ -7,9 +7,9 @@
 #include "device/device.h"
 
 /* X(name, arguments). Counts and firsts are elements or rows as named; partial sums are ADDED to. */
-#define CPU_KERNELS(X)                                                                                           \
-  X(cpu_kernel_widen, (float *to, const bf16 *from, int64_t count))                                              \
-  X(cpu_kernel_narrow, (bf16 * to, const float *from, int64_t count))                                            \
+#define CPU_KERNELS(X)                                                                                                                     \
+  X(cpu_kernel_widen, (float *to, const bf16 *from, int64_t count))                                                                        \
+  X(cpu_kernel_narrow, (bf16 * to, const float *from, int64_t count))                                                                      \
   X(cpu_kernel_add_row, (float *sum, enum dtype dtype, const void *row, int64_t count))
 
 #define CPU_KERNEL_FIELD(name, arguments) void(*name) arguments;

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHECK(call)                                                              \
-  do {                                                                           \
-    dnnl_status_t check_status_ = (call);                                        \
-    if (check_status_ != dnnl_success)                                           \
-      fatal("oneDNN: %s failed: %s", #call, status_text(check_status_));  \
+#define CHECK(call)                                                                                                                        \
+  do {                                                                                                                                     \
+    dnnl_status_t check_status_ = (call);                                                                                                  \
+    if (check_status_ != dnnl_success)                                                                                                     \
+      fatal("oneDNN: %s failed: %s", #call, status_text(check_status_));                                                                   \
   } while (0)
 
 static const char *status_text(dnnl_status_t status) {
@@ -124,8 +124,8 @@ static void layout_clone(struct layout *to, const struct layout *from) {
 #endif
 }
 
-static dnnl_primitive_desc_t create_matmul(struct onednn *library, const struct layout *a, const struct layout *b, const struct layout *bias,
-                                           const struct layout *c, dnnl_primitive_attr_t attributes) {
+static dnnl_primitive_desc_t create_matmul(struct onednn *library, const struct layout *a, const struct layout *b,
+                                           const struct layout *bias, const struct layout *c, dnnl_primitive_attr_t attributes) {
   dnnl_primitive_desc_t primitive;
 #if DNNL_VERSION_MAJOR >= 3
   CHECK(dnnl_matmul_primitive_desc_create(&primitive, library->engine, a->desc, b->desc, bias ? bias->desc : NULL, c->desc, attributes));
@@ -317,7 +317,9 @@ void onednn_multiply(struct onednn *library, const struct gemm *call, struct one
                             .n = call->n,
                             .k = call->k,
                             .a_stride = call->a_stride ? call->a_stride : call->k,
-                            .b_stride = call->b_stride ? call->b_stride : call->b_transposed ? call->k : call->n,
+                            .b_stride = call->b_stride       ? call->b_stride
+                                        : call->b_transposed ? call->k
+                                                             : call->n,
                             .c_stride = call->c_stride ? call->c_stride : call->n,
                             .dtype = call->dtype,
                             .c_dtype = call->c_dtype,

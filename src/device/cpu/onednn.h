@@ -10,7 +10,8 @@ void onednn_close(struct onednn *library);
 void onednn_forget_weights(struct onednn *library);
 const char *onednn_version(void);
 
-/* As gemm_multiply, and as gemm_add_outer but written, for a dtype that the processor multiplies. `scratch` is asked for `bytes` of work space. */
+/* As gemm_multiply, and as gemm_add_outer but written, for a dtype that the processor multiplies. `scratch` is asked for `bytes` of work
+ * space. */
 struct onednn_scratch {
   void *(*take)(void *owner, size_t bytes);
   void *owner;

@@ -1,0 +1,127 @@
+/* Linear layers: forward, data gradient, weight gradient. */
+#include "conformance.h"
+#include <math.h>
+
+/* Element [row, column] of W' (y = x W'), of a weight [out, in] or, transposed, [in, out]. */
+static int64_t weight_at(int64_t in, int64_t out, bool transposed, int64_t i, int64_t o) {
+  return transposed ? i * out + o : o * in + i;
+}
+
+static void test_linear(struct conformance *c, enum dtype dtype) {
+  int64_t rows = conformance_size(c, 70), in = conformance_size(c, 90), out = conformance_size(c, 80);
+  bool transposed = conformance_flag(c), frozen = conformance_flag(c), with_bias = conformance_flag(c);
+  enum dtype y_dtype = conformance_flag(c) ? dtype : DTYPE_F32;
+  conformance_note(c, "rows %d in %d out %d transposed %d frozen %d bias %d y %s", (int)rows, (int)in, (int)out, transposed, frozen,
+                   with_bias, dtype_name(y_dtype));
+  struct tensor *x = tensor_random(c, dtype, rows * in, 1), *weight = tensor_random(c, dtype, in * out, 0.3);
+  struct tensor *bias = with_bias ? tensor_random(c, DTYPE_F32, out, 1) : NULL, *y = tensor_result(c, y_dtype, rows * out);
+  double *expected = conformance_doubles(c, rows * out), *bound = conformance_doubles(c, rows * out);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t o = 0; o < out; o++) {
+      double sum = bias ? bias->value[o] : 0, magnitude = fabs(sum);
+      for (int64_t i = 0; i < in; i++) {
+        double term = x->value[r * in + i] * weight->value[weight_at(in, out, transposed, i, o)];
+        sum += term;
+        magnitude += fabs(term);
+      }
+      expected[r * out + o] = sum;
+      bound[r * out + o] = conformance_sum_bound(in, magnitude);
+    }
+  struct linear call = {.rows = rows,
+                        .in = in,
+                        .out = out,
+                        .dtype = dtype,
+                        .y_dtype = y_dtype,
+                        .transposed = transposed,
+                        .frozen = frozen,
+                        .x = x->data,
+                        .weight = weight->data,
+                        .bias = tensor_data(bias),
+                        .y = y->data};
+  c->device->op->linear(c->device, &call);
+  conformance_check(c, "y", y, expected, bound);
+  c->device->op->linear(c->device, &call); /* from what was kept at the first call */
+  conformance_check(c, "y again", y, expected, bound);
+  c->device->op->forget_weights(c->device);
+}
+
+static void test_linear_data_gradient(struct conformance *c, enum dtype dtype) {
+  int64_t rows = conformance_size(c, 70), in = conformance_size(c, 90), out = conformance_size(c, 80);
+  bool transposed = conformance_flag(c), frozen = conformance_flag(c), accumulate = conformance_flag(c);
+  enum dtype dx_dtype = conformance_flag(c) ? dtype : DTYPE_F32;
+  conformance_note(c, "rows %d in %d out %d transposed %d frozen %d accumulate %d dx %s", (int)rows, (int)in, (int)out, transposed, frozen,
+                   accumulate, dtype_name(dx_dtype));
+  struct tensor *dy = tensor_random(c, dtype, rows * out, 1), *weight = tensor_random(c, dtype, in * out, 0.3);
+  struct tensor *dx = accumulate ? tensor_random(c, dx_dtype, rows * in, 1) : tensor_result(c, dx_dtype, rows * in);
+  double *expected = conformance_doubles(c, rows * in), *bound = conformance_doubles(c, rows * in);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = 0; i < in; i++) {
+      double sum = accumulate ? dx->value[r * in + i] : 0, magnitude = fabs(sum);
+      for (int64_t o = 0; o < out; o++) {
+        double term = dy->value[r * out + o] * weight->value[weight_at(in, out, transposed, i, o)];
+        sum += term;
+        magnitude += fabs(term);
+      }
+      expected[r * in + i] = sum;
+      bound[r * in + i] = conformance_sum_bound(out, magnitude);
+    }
+  c->device->op->linear_data_gradient(c->device, &(struct linear_data_gradient){.rows = rows,
+                                                                                .in = in,
+                                                                                .out = out,
+                                                                                .dtype = dtype,
+                                                                                .dx_dtype = dx_dtype,
+                                                                                .transposed = transposed,
+                                                                                .frozen = frozen,
+                                                                                .accumulate = accumulate,
+                                                                                .dy = dy->data,
+                                                                                .weight = weight->data,
+                                                                                .dx = dx->data});
+  conformance_check(c, "dx", dx, expected, bound);
+  c->device->op->forget_weights(c->device);
+}
+
+static void test_linear_weight_gradient(struct conformance *c, enum dtype dtype) {
+  int64_t rows = conformance_size(c, 90), in = conformance_size(c, 70), out = conformance_size(c, 80);
+  bool transposed = conformance_flag(c), with_bias = conformance_flag(c);
+  conformance_note(c, "rows %d in %d out %d transposed %d dbias %d", (int)rows, (int)in, (int)out, transposed, with_bias);
+  struct tensor *x = tensor_random(c, dtype, rows * in, 1), *dy = tensor_random(c, dtype, rows * out, 1);
+  struct tensor *dweight = tensor_random(c, DTYPE_F32, in * out, 1), *dbias = with_bias ? tensor_random(c, DTYPE_F32, out, 1) : NULL;
+  double *expected = conformance_doubles(c, in * out), *bound = conformance_doubles(c, in * out);
+  double *bias_expected = conformance_doubles(c, out), *bias_bound = conformance_doubles(c, out);
+  for (int64_t o = 0; o < out; o++) {
+    double magnitude = bias_expected[o] = dbias ? dbias->value[o] : 0;
+    for (int64_t r = 0; r < rows; r++) {
+      bias_expected[o] += dy->value[r * out + o];
+      magnitude = fabs(magnitude) + fabs(dy->value[r * out + o]);
+    }
+    bias_bound[o] = conformance_sum_bound(rows, magnitude);
+    for (int64_t i = 0; i < in; i++) {
+      int64_t at = weight_at(in, out, transposed, i, o);
+      expected[at] = dweight->value[at];
+      bound[at] = fabs(expected[at]);
+      for (int64_t r = 0; r < rows; r++) {
+        double term = dy->value[r * out + o] * x->value[r * in + i];
+        expected[at] += term;
+        bound[at] += fabs(term);
+      }
+      bound[at] = conformance_sum_bound(rows, bound[at]);
+    }
+  }
+  c->device->op->linear_weight_gradient(c->device, &(struct linear_weight_gradient){.rows = rows,
+                                                                                    .in = in,
+                                                                                    .out = out,
+                                                                                    .dtype = dtype,
+                                                                                    .transposed = transposed,
+                                                                                    .x = x->data,
+                                                                                    .dy = dy->data,
+                                                                                    .dweight = dweight->data,
+                                                                                    .dbias = tensor_data(dbias)});
+  conformance_check(c, "dweight", dweight, expected, bound);
+  if (dbias)
+    conformance_check(c, "dbias", dbias, bias_expected, bias_bound);
+}
+
+const struct conformance_case conformance_linear[] = {{"linear", test_linear},
+                                                      {"linear_data_gradient", test_linear_data_gradient},
+                                                      {"linear_weight_gradient", test_linear_weight_gradient},
+                                                      {0}};

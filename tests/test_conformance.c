@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include <stdio.h>
 
-static const struct conformance_case *const groups[] = {conformance_harness, conformance_linear, NULL};
+static const struct conformance_case *const groups[] = {conformance_harness, conformance_linear, conformance_attention, conformance_memory, conformance_gate, NULL};
 
 int main(int count, char **argument) {
   struct device *device;

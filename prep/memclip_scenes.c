@@ -14,8 +14,18 @@
 #include <string.h>
 
 const char *argp_program_version = "memclip-scenes " PACKAGE_VERSION;
-enum { OPTION_OUT = 'o', OPTION_SAMPLES = 'n', OPTION_SEED = 's', OPTION_THREADS = 'j', OPTION_SIZE = 256, OPTION_SPLITS, OPTION_PER_SHARD, OPTION_CLASS_MAPS,
-  OPTION_SHEET, OPTION_QUALITY };
+enum {
+  OPTION_OUT = 'o',
+  OPTION_SAMPLES = 'n',
+  OPTION_SEED = 's',
+  OPTION_THREADS = 'j',
+  OPTION_SIZE = 256,
+  OPTION_SPLITS,
+  OPTION_PER_SHARD,
+  OPTION_CLASS_MAPS,
+  OPTION_SHEET,
+  OPTION_QUALITY
+};
 enum { SHEET_COLUMNS = 10, SHEET_ROWS = 6, PIXELS_MAX = 4096 };
 
 static const struct argp_option option_table[] = {
@@ -173,7 +183,8 @@ static struct scene_shard *list_shards(const struct command *command, int *count
   for (int split = 0; split < SPLIT_COUNT; split++)
     for (int64_t first = 0; first < command->counts.samples[split]; first += per_shard, next++) {
       int64_t left = command->counts.samples[split] - first;
-      shards[next] = (struct scene_shard){.split = (enum scene_split)split, .index = first / per_shard, .first = first, .count = (int)at_most(per_shard, left)};
+      shards[next] = (struct scene_shard){
+          .split = (enum scene_split)split, .index = first / per_shard, .first = first, .count = (int)at_most(per_shard, left)};
     }
   return shards;
 }
@@ -207,10 +218,15 @@ static enum status write_world(const struct command *command) {
 }
 
 int main(int argument_count, char **arguments) {
-  static const struct argp argp = {option_table, parse, NULL,
-                                   "Draws a world of coloured shapes on scenery, with short and long captions, and writes it as WebDataset shards: "
-                                   "DIR/SPLIT-000000.tar, captions.txt, groups-SPLIT.jsonl, negatives-SPLIT.jsonl, world.json.",
-                                   NULL, NULL, NULL};
+  static const struct argp argp = {
+      option_table,
+      parse,
+      NULL,
+      "Draws a world of coloured shapes on scenery, with short and long captions, and writes it as WebDataset shards: "
+      "DIR/SPLIT-000000.tar, captions.txt, groups-SPLIT.jsonl, negatives-SPLIT.jsonl, world.json.",
+      NULL,
+      NULL,
+      NULL};
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.options = {.pixels = 96, .quality = 92, .samples_per_shard = 1000}, .threads = thread_count_available()};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);

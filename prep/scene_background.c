@@ -99,7 +99,8 @@ static void triangle_path(cairo_t *cairo, double x, double y, double half, doubl
 struct span {
   double low, high;
 };
-static void paint_pine(cairo_t *cairo, struct scene_draw *draw, struct span x_span, struct span y_span, struct span size_span, unsigned needles) {
+static void paint_pine(cairo_t *cairo, struct scene_draw *draw, struct span x_span, struct span y_span, struct span size_span,
+                       unsigned needles) {
   double x = scene_draw_range(draw, x_span.low, x_span.high), y = scene_draw_range(draw, y_span.low, y_span.high);
   double size = scene_draw_range(draw, size_span.low, size_span.high);
   cairo_new_path(cairo);
@@ -194,7 +195,7 @@ static void paint_forest(cairo_t *cairo, struct scene_draw *draw) {
       paint_pine(cairo, draw, (struct span){x, x}, (struct span){y - 2, y + 2}, (struct span){26, 36}, needles[row]);
     }
   }
-  fill_hills(cairo, draw, 72, 3, 0x4a7040, 0x2d4a2a);
+  fill_hills(cairo, draw, 68, 2.5, 0x55804a, 0x2d4a2a);
 }
 
 static void paint_building(cairo_t *cairo, struct scene_draw *draw, double x, double width, double top, unsigned wall) {
@@ -229,8 +230,9 @@ static void paint_city(cairo_t *cairo, struct scene_draw *draw) {
 
 void scene_paint_background(cairo_t *cairo, int background, struct scene_draw *draw) {
   static void (*const painters[BACKGROUND_COUNT])(cairo_t *, struct scene_draw *) = {
-      [BACKGROUND_MEADOW] = paint_meadow, [BACKGROUND_BEACH] = paint_beach, [BACKGROUND_SNOW] = paint_snow,     [BACKGROUND_DESERT] = paint_desert,
-      [BACKGROUND_NIGHT] = paint_night,   [BACKGROUND_SEA] = paint_sea,     [BACKGROUND_FOREST] = paint_forest, [BACKGROUND_CITY] = paint_city,
+      [BACKGROUND_MEADOW] = paint_meadow, [BACKGROUND_BEACH] = paint_beach, [BACKGROUND_SNOW] = paint_snow,
+      [BACKGROUND_DESERT] = paint_desert, [BACKGROUND_NIGHT] = paint_night, [BACKGROUND_SEA] = paint_sea,
+      [BACKGROUND_FOREST] = paint_forest, [BACKGROUND_CITY] = paint_city,
   };
   cairo_save(cairo);
   painters[background](cairo, draw);

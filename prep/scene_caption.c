@@ -1,10 +1,25 @@
 #include "scene_caption.h"
 #include <string.h>
 
-/* Facts that make one sentence each; the number of a fact picks its wording. Extra facts come last, the others in an order of their own per scene. */
-enum fact { FACT_LOOK, FACT_PLACE, FACT_ENTRY, FACT_RELATION, FACT_BACKGROUND, FACT_FRAME, FACT_SIGN, FACT_EXTRA, FACT_NO_FRAME = FACT_EXTRA, FACT_TOTAL,
-  FACT_PAIR, FACT_LARGER, FACT_COPIES, FACT_NO_SIGN };
-enum { SENTENCES_MAX = 24 };
+/* Facts that make one sentence each; the number of a fact picks its wording. Extra facts come last, the others in an order of their own per
+ * scene. */
+enum fact {
+  FACT_LOOK,
+  FACT_PLACE,
+  FACT_ENTRY,
+  FACT_RELATION,
+  FACT_BACKGROUND,
+  FACT_FRAME,
+  FACT_SIGN,
+  FACT_EXTRA,
+  FACT_NO_FRAME = FACT_EXTRA,
+  FACT_TOTAL,
+  FACT_PAIR,
+  FACT_LARGER,
+  FACT_COPIES,
+  FACT_NO_SIGN
+};
+enum { SENTENCES_MAX = 32 };
 struct sentence {
   enum fact fact;
   int a, b; /* objects */
@@ -18,15 +33,16 @@ struct plan {
 enum relation { RELATION_NONE, RELATION_LEFT, RELATION_RIGHT, RELATION_ABOVE, RELATION_BELOW };
 
 static const char *const count_words[] = {"no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"};
-static const char *const place_words[SCENE_CELLS] = {"at the top left",    "at the top",    "at the top right", "on the left",        "in the centre",
-                                                     "on the right",       "at the bottom left", "at the bottom", "at the bottom right"};
-static const char *const relation_words[] = {[RELATION_LEFT] = "to the left of", [RELATION_RIGHT] = "to the right of", [RELATION_ABOVE] = "above",
-                                             [RELATION_BELOW] = "below"};
+static const char *const place_words[SCENE_CELLS] = {"at the top left",    "at the top",    "at the top right",
+                                                     "on the left",        "in the centre", "on the right",
+                                                     "at the bottom left", "at the bottom", "at the bottom right"};
+static const char *const relation_words[] = {
+    [RELATION_LEFT] = "to the left of", [RELATION_RIGHT] = "to the right of", [RELATION_ABOVE] = "above", [RELATION_BELOW] = "below"};
 static const struct {
   const char *noun, *where;
-} background_words[BACKGROUND_COUNT] = {{"a meadow", "on a meadow"},      {"a beach", "on a beach"},         {"snowy hills", "on snowy hills"},
-                                        {"a desert", "in a desert"},      {"the night sky", "in the night sky"}, {"the sea", "on the sea"},
-                                        {"a forest", "in a forest"},      {"a city", "in a city"}};
+} background_words[BACKGROUND_COUNT] = {
+    {"a meadow", "on a meadow"},           {"a beach", "on a beach"}, {"snowy hills", "on snowy hills"}, {"a desert", "in a desert"},
+    {"the night sky", "in the night sky"}, {"the sea", "on the sea"}, {"a forest", "in a forest"},       {"a city", "in a city"}};
 
 /* Uniform over 0..bound-1, a function of the key and the fact. */
 static int pick(const struct random_key *key, enum fact fact, int a, int b, int bound) {
@@ -216,16 +232,21 @@ static void write_copies(const struct scene *scene, const struct sentence *sente
 }
 
 static void (*const writers[])(const struct scene *, const struct sentence *, struct text *) = {
-    [FACT_LOOK] = write_look,         [FACT_PLACE] = write_place,   [FACT_ENTRY] = write_entry,   [FACT_RELATION] = write_relation,
-    [FACT_BACKGROUND] = write_background, [FACT_FRAME] = write_frame,   [FACT_SIGN] = write_sign,     [FACT_NO_FRAME] = write_no_frame,
-    [FACT_TOTAL] = write_total,       [FACT_PAIR] = write_relation, [FACT_LARGER] = write_larger, [FACT_COPIES] = write_copies,
+    [FACT_LOOK] = write_look,         [FACT_PLACE] = write_place,           [FACT_ENTRY] = write_entry,
+    [FACT_RELATION] = write_relation, [FACT_BACKGROUND] = write_background, [FACT_FRAME] = write_frame,
+    [FACT_SIGN] = write_sign,         [FACT_NO_FRAME] = write_no_frame,     [FACT_TOTAL] = write_total,
+    [FACT_PAIR] = write_relation,     [FACT_LARGER] = write_larger,         [FACT_COPIES] = write_copies,
     [FACT_NO_SIGN] = write_no_sign,
 };
 
-/* The order is by lot, keyed by the fact: adding or dropping a fact moves no other. */
+/* The order is by lot, keyed by the fact: adding or dropping a fact moves no other. Extra facts come late and half of them are left out; in
+ * captions that have extras, half of the looks come after them, so that something that matters lies beyond the context. */
 static void plan_fact(struct plan *plan, enum fact fact, int a, int b) {
   uint64_t lot = random_bits(&plan->scene->long_key, UINT64_C(2) << 32 | (uint64_t)fact << 16 | (uint64_t)a << 8 | (uint64_t)b) >> 8;
-  struct sentence sentence = {fact, a, b, lot + (fact >= FACT_EXTRA ? UINT64_C(1) << 56 : 0)};
+  bool extra = fact >= FACT_EXTRA, last = fact == FACT_LOOK && plan->scene->tells_much && lot % 2 == 0;
+  if (extra && lot % 2 == 0)
+    return;
+  struct sentence sentence = {fact, a, b, lot + (UINT64_C(1) << 56) * (last ? 2 : extra ? 1 : 0)};
   int at = plan->count++;
   for (; at > 0 && plan->sentence[at - 1].order > sentence.order; at--)
     plan->sentence[at] = plan->sentence[at - 1];
@@ -235,7 +256,8 @@ static void plan_fact(struct plan *plan, enum fact fact, int a, int b) {
 static void plan_extras(struct plan *plan) {
   const struct scene *scene = plan->scene;
   plan_fact(plan, FACT_TOTAL, 0, 0);
-  plan_fact(plan, scene->frame == SCENE_NO_FRAME ? FACT_NO_FRAME : FACT_FRAME, 0, 0);
+  if (scene->frame == SCENE_NO_FRAME)
+    plan_fact(plan, FACT_NO_FRAME, 0, 0);
   if (scene->letters == 0)
     plan_fact(plan, FACT_NO_SIGN, 0, 0);
   for (int a = 0; a < scene->objects; a++) {
@@ -265,7 +287,7 @@ static void plan_long(struct plan *plan) {
   }
   if (!scene->tells_background)
     plan_fact(plan, FACT_BACKGROUND, 0, 0);
-  if (scene->frame != SCENE_NO_FRAME && !scene->tells_much)
+  if (scene->frame != SCENE_NO_FRAME)
     plan_fact(plan, FACT_FRAME, 0, 0);
   if (scene->letters > 0)
     plan_fact(plan, FACT_SIGN, 0, 0);

@@ -7,8 +7,9 @@
 #include <string.h>
 
 const char *const negative_kind_names[NEGATIVE_KINDS] = {"swap", "attribute", "object", "relation", "count", "late", "beyond"};
-/* WORDS_CHANGED_MAX keeps a negative to one fact: a change that reworded more is dropped. Start and end of text leave two tokens less for words. */
-enum { ATTEMPTS = 8, ATTEMPTS_BY_PLACE = 24, WORDS_MAX = 256, WORDS_CHANGED_MAX = 4, VISIBLE_TOKENS = SCENE_CONTEXT - 2 };
+/* WORDS_CHANGED_MAX keeps a negative to one fact: a change that reworded more is dropped. Start and end of text leave two tokens less for
+ * words. */
+enum { ATTEMPTS = 8, ATTEMPTS_LATE = 24, ATTEMPTS_BEYOND = 64, WORDS_MAX = 256, WORDS_CHANGED_MAX = 4, VISIBLE_TOKENS = SCENE_CONTEXT - 2 };
 
 /* Length of the token at `text`, after blanks; *start is where it begins. 0 at the end. */
 static size_t next_token(const char *text, const char **start) {
@@ -92,9 +93,12 @@ static enum scene_change draw_change(enum negative_kind kind, struct scene_draw 
 }
 
 /* Tries changes until one makes a wrong caption of the kind; *wrong is scratch. */
-static bool make_negative(uint64_t seed, const struct scene *scene, const char *right, struct scene_negative *negative, struct text *wrong) {
+static bool make_negative(uint64_t seed, const struct scene *scene, const char *right, struct scene_negative *negative,
+                          struct text *wrong) {
   struct scene_draw draw = scene_draw_start(seed, scene->split, scene->number, PURPOSE_CHANGE, (int)negative->kind);
-  int attempts = negative->kind >= NEGATIVE_LATE ? ATTEMPTS_BY_PLACE : ATTEMPTS;
+  int attempts = negative->kind == NEGATIVE_LATE ? ATTEMPTS_LATE : negative->kind == NEGATIVE_BEYOND ? ATTEMPTS_BEYOND : ATTEMPTS;
+  if (negative->kind == NEGATIVE_BEYOND && scene_count_tokens(right) <= VISIBLE_TOKENS)
+    return false;
   for (int attempt = 0; attempt < attempts; attempt++) {
     struct scene changed = *scene;
     if (!scene_change(&changed, draw_change(negative->kind, &draw), &draw))
@@ -115,7 +119,8 @@ static void append(struct scene_negatives *negatives, struct scene_negative nega
   negatives->items[negatives->count++] = negative;
 }
 
-/* Both directions of a difference share |difference| (taken as signed), so sorting brings them together; ties keep the order of the list. */
+/* Both directions of a difference share |difference| (taken as signed), so sorting brings them together; ties keep the order of the list.
+ */
 struct ranked {
   uint64_t size;
   int kind, index;
@@ -156,7 +161,8 @@ static void balance(struct scene_negatives *negatives) {
     ranked[i] = (struct ranked){size_of(negatives->items[i].difference), (int)negatives->items[i].kind, i};
   qsort(ranked, (size_t)negatives->count, sizeof ranked[0], by_size);
   for (int first = 0, next; first < negatives->count; first = next) {
-    for (next = first + 1; next < negatives->count && ranked[next].kind == ranked[first].kind && ranked[next].size == ranked[first].size; next++)
+    for (next = first + 1; next < negatives->count && ranked[next].kind == ranked[first].kind && ranked[next].size == ranked[first].size;
+         next++)
       continue;
     balance_run(negatives, ranked + first, next - first);
   }

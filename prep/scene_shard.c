@@ -31,14 +31,16 @@ static enum status write_member(struct archive *archive, const char *key, const 
   archive_entry_set_perm(entry, 0644);
   archive_entry_set_mtime(entry, 0, 0);
   archive_entry_set_size(entry, (la_int64_t)bytes->length);
-  bool written = archive_write_header(archive, entry) == ARCHIVE_OK && archive_write_data(archive, bytes->data, bytes->length) == (la_ssize_t)bytes->length;
+  bool written = archive_write_header(archive, entry) == ARCHIVE_OK &&
+                 archive_write_data(archive, bytes->data, bytes->length) == (la_ssize_t)bytes->length;
   archive_entry_free(entry);
   return written ? STATUS_OK : error_set(STATUS_SYSTEM, "%s: cannot write: %s", name, archive_error_string(archive));
 }
 
 static void describe_object(const struct scene_object *object, struct text *out) {
-  text_append_format(out, "{\"shape\": \"%s\", \"colour\": \"%s\", \"texture\": \"%s\", \"size\": \"%s\", \"cells\": [", scene_shape_names[object->shape],
-                     scene_colour_names[object->colour], scene_texture_names[object->texture], scene_size_names[object->size]);
+  text_append_format(out, "{\"shape\": \"%s\", \"colour\": \"%s\", \"texture\": \"%s\", \"size\": \"%s\", \"cells\": [",
+                     scene_shape_names[object->shape], scene_colour_names[object->colour], scene_texture_names[object->texture],
+                     scene_size_names[object->size]);
   for (int c = 0; c < object->copies; c++)
     text_append_format(out, "%s%d", c > 0 ? ", " : "", object->cells[c]);
   text_append_string(out, "]}");
@@ -46,8 +48,10 @@ static void describe_object(const struct scene_object *object, struct text *out)
 
 /* Names and captions hold neither quotes nor backslashes, so they are JSON as they stand. */
 static void describe(const struct scene *scene, const char *key, const char *caption, struct text *out) {
-  text_append_format(out, "{\"key\": \"%s\", \"short\": \"%.*s\", \"group\": %" PRId64 ", \"hash\": \"%016" PRIx64 "\", \"background\": \"%s\", \"frame\": ", key,
-                     (int)scene_short_length(caption), caption, scene->group, scene_hash(scene), scene_background_names[scene->background]);
+  text_append_format(
+      out,
+      "{\"key\": \"%s\", \"short\": \"%.*s\", \"group\": %" PRId64 ", \"hash\": \"%016" PRIx64 "\", \"background\": \"%s\", \"frame\": ",
+      key, (int)scene_short_length(caption), caption, scene->group, scene_hash(scene), scene_background_names[scene->background]);
   if (scene->frame == SCENE_NO_FRAME)
     text_append_string(out, "null");
   else
@@ -68,15 +72,16 @@ static void describe(const struct scene *scene, const char *key, const char *cap
   text_append_string(out, "]");
 }
 
-static enum status write_sample(const struct scene_options *options, const struct scene *scene, const struct scene_negative *negatives, int negative_count,
-                                struct workspace *work) {
+static enum status write_sample(const struct scene_options *options, const struct scene *scene, const struct scene_negative *negatives,
+                                int negative_count, struct workspace *work) {
   char key[32];
   scene_key(scene->split, scene->number, key);
   text_clear(&work->json);
   describe(scene, key, work->caption.data, &work->json);
   text_append_string(&work->json, ", \"negatives\": [");
   for (int i = 0; i < negative_count; i++)
-    text_append_format(&work->json, "%s{\"kind\": \"%s\", \"wrong\": \"%s\"}", i > 0 ? ", " : "", negative_kind_names[negatives[i].kind], negatives[i].wrong);
+    text_append_format(&work->json, "%s{\"kind\": \"%s\", \"wrong\": \"%s\"}", i > 0 ? ", " : "", negative_kind_names[negatives[i].kind],
+                       negatives[i].wrong);
   text_append_string(&work->json, "]}\n");
 
   scene_paint(scene, work->picture);

@@ -18,5 +18,6 @@ enum status scene_sheet_write(const char *path, uint64_t seed, enum scene_split 
   cairo_status_t status = cairo_surface_write_to_png(sheet, path);
   cairo_surface_destroy(picture);
   cairo_surface_destroy(sheet);
-  return status == CAIRO_STATUS_SUCCESS ? STATUS_OK : error_set(STATUS_SYSTEM, "%s: cannot write: %s", path, cairo_status_to_string(status));
+  return status == CAIRO_STATUS_SUCCESS ? STATUS_OK
+                                        : error_set(STATUS_SYSTEM, "%s: cannot write: %s", path, cairo_status_to_string(status));
 }

@@ -122,7 +122,9 @@ static enum status write_held_out(const struct scene_options *options, enum scen
   struct scene_ceiling ceiling = scene_ceiling_compute(scenes, count);
   int64_t group_count = list_groups(scenes, count, &groups);
   enum status status = write_text(options, name, ".jsonl", &groups);
-  text_append_format(world, ", \"groups\": %" PRId64 ", \"chance_R@1\": %.6f, \"short_ceiling\": {\"text_to_image_R@1\": %.6f, \"image_to_text_R@1\": %.6f}",
+  text_append_format(world,
+                     ", \"groups\": %" PRId64
+                     ", \"chance_R@1\": %.6f, \"short_ceiling\": {\"text_to_image_R@1\": %.6f, \"image_to_text_R@1\": %.6f}",
                      group_count, 1.0 / (double)count, ceiling.text_to_image, ceiling.image_to_text);
   memory_release(name);
   text_release(&groups);
@@ -130,8 +132,8 @@ static enum status write_held_out(const struct scene_options *options, enum scen
   return status;
 }
 
-static enum status write_negatives(const struct scene_options *options, enum scene_split split, const struct scene_shard *shards, int shard_count,
-                                   struct text *world) {
+static enum status write_negatives(const struct scene_options *options, enum scene_split split, const struct scene_shard *shards,
+                                   int shard_count, struct text *world) {
   struct text lines = {0};
   int64_t counts[NEGATIVE_KINDS] = {0};
   for (int i = 0; i < shard_count; i++) {
@@ -152,8 +154,8 @@ static enum status write_negatives(const struct scene_options *options, enum sce
   return status;
 }
 
-static enum status write_split(const struct scene_options *options, enum scene_split split, int64_t samples, const struct scene_shard *shards, int shard_count,
-                               struct text *world) {
+static enum status write_split(const struct scene_options *options, enum scene_split split, int64_t samples,
+                               const struct scene_shard *shards, int shard_count, struct text *world) {
   int64_t tokens = 0, tokens_max = 0, over_context = 0, split_shards = 0;
   for (int i = 0; i < shard_count; i++) {
     if (shards[i].split != split)
@@ -166,7 +168,8 @@ static enum status write_split(const struct scene_options *options, enum scene_s
   text_append_format(world,
                      "    \"%s\": {\"samples\": %" PRId64 ", \"shards\": %" PRId64 ", \"tokens_mean\": %.2f, \"tokens_max\": %" PRId64
                      ", \"over_context\": %.4f",
-                     scene_split_names[split], samples, split_shards, (double)tokens / (double)samples, tokens_max, (double)over_context / (double)samples);
+                     scene_split_names[split], samples, split_shards, (double)tokens / (double)samples, tokens_max,
+                     (double)over_context / (double)samples);
   if (split != SPLIT_TRAIN) {
     TRY(write_held_out(options, split, samples, world));
     TRY(write_negatives(options, split, shards, shard_count, world));
@@ -204,9 +207,11 @@ static enum status write_captions(const struct scene_options *options, int64_t c
   return status;
 }
 
-enum status scene_summary_write(const struct scene_options *options, const struct scene_counts *counts, const struct scene_shard *shards, int shard_count) {
+enum status scene_summary_write(const struct scene_options *options, const struct scene_counts *counts, const struct scene_shard *shards,
+                                int shard_count) {
   struct text world = {0};
-  text_append_format(&world, "{\n  \"seed\": %" PRIu64 ", \"pixels\": %d, \"context\": %d,\n", options->seed, options->pixels, SCENE_CONTEXT);
+  text_append_format(&world, "{\n  \"seed\": %" PRIu64 ", \"pixels\": %d, \"context\": %d,\n", options->seed, options->pixels,
+                     SCENE_CONTEXT);
   list_classes(&world);
   text_append_string(&world, "  \"splits\": {\n");
   enum status status = write_captions(options, counts->samples[SPLIT_TRAIN]);

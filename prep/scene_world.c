@@ -3,18 +3,18 @@
 #include "base/error.h"
 
 const char *const scene_split_names[SPLIT_COUNT] = {"train", "val", "test", "pairs"};
-const char *const scene_shape_names[SHAPE_COUNT] = {"circle", "square", "triangle", "star", "heart", "ring", "cross", "diamond", "hexagon", "moon"};
-const char *const scene_colour_names[COLOUR_COUNT] = {"red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"};
+const char *const scene_shape_names[SHAPE_COUNT] = {"circle", "square", "triangle", "star",    "heart",
+                                                    "ring",   "cross",  "diamond",  "hexagon", "moon"};
+const char *const scene_colour_names[COLOUR_COUNT] = {"red",    "orange", "yellow", "green", "blue",
+                                                      "purple", "pink",   "brown",  "black", "white"};
 const char *const scene_texture_names[TEXTURE_COUNT] = {"plain", "striped", "dotted", "checked"};
 const char *const scene_size_names[2] = {"small", "large"};
 const char *const scene_background_names[BACKGROUND_COUNT] = {"meadow", "beach", "snow", "desert", "night", "sea", "forest", "city"};
-const char scene_alphabet[SCENE_ALPHABET + 1] = "ACEHKLNOSTVX";
+const char scene_alphabet[SCENE_ALPHABET + 1] = "CEHKLMNOSTVX";
 
 /* scene_hash modulo HOMES says which split a scene lives in. */
 enum { HOMES = 16, ATTEMPTS_MAX = 4096 };
-static const struct {
-  int first, count;
-} homes[SPLIT_COUNT] = {{0, 10}, {10, 2}, {12, 2}, {14, 2}};
+static const struct { int first, count; } homes[SPLIT_COUNT] = {{0, 10}, {10, 2}, {12, 2}, {14, 2}};
 
 struct scene_draw scene_draw_start(uint64_t seed, enum scene_split split, int64_t number, enum scene_purpose purpose, int attempt) {
   struct scene_draw draw = {.key = {.seed = seed, .index = (uint64_t)number, .use = RANDOM_SCENE}};
@@ -124,7 +124,8 @@ static void draw_cells(struct scene *scene, struct scene_draw *draw) {
 
 /* What the short caption tells comes from the stream of the group, everything else from the scene's own. */
 static struct scene draw_scene(struct scene_draw *core, struct scene_draw *detail, enum scene_split split, int64_t number, int64_t group) {
-  struct scene scene = {.split = split, .number = number, .group = group, .short_key = core->key, .long_key = detail->key, .frame = SCENE_NO_FRAME};
+  struct scene scene = {
+      .split = split, .number = number, .group = group, .short_key = core->key, .long_key = detail->key, .frame = SCENE_NO_FRAME};
   scene.tells_background = scene_draw_chance(core, 0.6);
   scene.tells_size = scene_draw_chance(core, 0.2);
   scene.tells_texture = scene_draw_chance(core, 0.2);

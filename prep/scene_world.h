@@ -24,7 +24,7 @@ extern const char *const scene_colour_names[COLOUR_COUNT];
 extern const char *const scene_texture_names[TEXTURE_COUNT];
 extern const char *const scene_size_names[2];
 extern const char *const scene_background_names[BACKGROUND_COUNT];
-extern const char scene_alphabet[SCENE_ALPHABET + 1]; /* the letters of signs: few and unlike each other */
+extern const char scene_alphabet[SCENE_ALPHABET + 1]; /* the letters of signs: few, unlike each other, and not the word "a" */
 
 struct scene_object {
   int shape, colour, texture, size;

@@ -187,6 +187,15 @@ static void list_classes(struct text *world) {
   text_append_string(world, ", \"sign\", \"frame\"],\n");
 }
 
+static void list_held_out_pairs(struct text *world) {
+  text_append_string(world, "  \"held_out_pairs\": [");
+  for (int shape = 0; shape < SHAPE_COUNT; shape++)
+    for (int colour = 0; colour < COLOUR_COUNT; colour++)
+      if (scene_pair_is_held_out(shape, colour))
+        text_append_format(world, "%s\"%s %s\"", shape > 0 ? ", " : "", scene_colour_names[colour], scene_shape_names[shape]);
+  text_append_string(world, "],\n");
+}
+
 /* Captions are made again rather than kept: they cost microseconds and would fill the memory of a large run. */
 static enum status write_captions(const struct scene_options *options, int64_t count) {
   struct text caption = {0};
@@ -213,6 +222,7 @@ enum status scene_summary_write(const struct scene_options *options, const struc
   text_append_format(&world, "{\n  \"seed\": %" PRIu64 ", \"pixels\": %d, \"context\": %d,\n", options->seed, options->pixels,
                      SCENE_CONTEXT);
   list_classes(&world);
+  list_held_out_pairs(&world);
   text_append_string(&world, "  \"splits\": {\n");
   enum status status = write_captions(options, counts->samples[SPLIT_TRAIN]);
   bool first = true;

@@ -10,7 +10,9 @@
 #define CPU_KERNELS(X)                                                                                                                     \
   X(cpu_kernel_widen, (float *to, const bf16 *from, int64_t count))                                                                        \
   X(cpu_kernel_narrow, (bf16 * to, const float *from, int64_t count))                                                                      \
-  X(cpu_kernel_add_row, (float *sum, enum dtype dtype, const void *row, int64_t count))
+  X(cpu_kernel_add_row, (float *sum, enum dtype dtype, const void *row, int64_t count))                                                    \
+  X(cpu_kernel_attention, (const struct attention *call, int64_t sample, int64_t head, float *work))                                       \
+  X(cpu_kernel_attention_backward, (const struct attention *call, int64_t sample, int64_t head, float *work))
 
 #define CPU_KERNEL_FIELD(name, arguments) void(*name) arguments;
 struct cpu_kernels {

@@ -60,10 +60,16 @@ TILE_INLINE int64_t vectors_for(int64_t count) {
   return (count + LANES - 1) / LANES;
 }
 
-/* Scores of keys that are not visible. */
-TILE_INLINE void mask_scores(float *score, int64_t visible, int64_t count) {
-  for (int64_t t = visible; t < count; t++)
-    score[t] = MASKED_SCORE;
+/* Scores of keys that are not visible, up to a whole number of vectors. */
+TILE_INLINE void mask_scores(float *score, int64_t visible, int64_t vectors) {
+  vint lane;
+  for (int i = 0; i < LANES; i++)
+    lane[i] = i;
+  for (int64_t n = visible / LANES; n < vectors; n++) {
+    vint seen = lane < (int32_t)(visible - n * LANES);
+    vint kept = (vint)v_load(score + n * LANES) & seen, masked = (vint)v_set(MASKED_SCORE) & ~seen;
+    v_store(score + n * LANES, (vfloat)(kept | masked));
+  }
 }
 
 /* Words from one packed row of d elements to the next. */
@@ -86,30 +92,59 @@ TILE_INLINE void block_product(bool pairs, const struct head *head, const float 
                                           .c = result});
 }
 
-/* exp(scale (score - largest)) over `vectors` vectors of a row, not normalised, as words into `p`; returns the sum, *largest in units of
- * scale. */
-TILE_INLINE float softmax_row(bool pairs, float *score, int64_t vectors, float scale, float *p, float *largest) {
-  vfloat top = v_load(score), sum[2] = {{0}, {0}};
-  for (int64_t n = 1; n < vectors; n++)
-    top = v_max(top, v_load(score + n * LANES));
-  float most = tile_largest(top);
-  vfloat factor = v_set(scale * VEXP_LOG2E), offset = v_set(most) * factor;
-  for (int64_t n = 0; n < vectors; n += 2) {
-    vfloat first = v_exp2(v_load(score + n * LANES) * factor - offset), second = {0};
-    sum[0] += first;
-    if (n + 1 < vectors) {
-      second = v_exp2(v_load(score + (n + 1) * LANES) * factor - offset);
-      sum[1] += second;
-    }
-    if (pairs) {
-      v_store(p + n / 2 * LANES, tile_join(first, second));
-    } else {
-      v_store(p + n * LANES, first);
-      v_store(p + (n + 1) * LANES, second);
-    }
+TILE_INLINE vfloat largest_lanes(const float *score, int64_t vectors) {
+  vfloat top[2] = {v_load(score), v_load(score)};
+  int64_t n = 1;
+  for (; n + 1 < vectors; n += 2) {
+    top[0] = v_max(top[0], v_load(score + n * LANES));
+    top[1] = v_max(top[1], v_load(score + (n + 1) * LANES));
   }
-  *largest = most * scale;
-  return tile_sum(sum[0] + sum[1]);
+  if (n < vectors)
+    top[0] = v_max(top[0], v_load(score + n * LANES));
+  return v_max(top[0], top[1]);
+}
+
+/* exp2(factor score - offset) of `vectors` vectors of a row as words into `p`; returns its sum by lanes. */
+TILE_INLINE vfloat exponentials(bool pairs, const float *score, int64_t vectors, float factor, float offset, float *p) {
+  vfloat sum[2] = {{0}, {0}}, by = v_set(factor), less = v_set(offset);
+  int64_t n = 0;
+  for (; n + 1 < vectors; n += 2) {
+    vfloat first = v_exp2(v_load(score + n * LANES) * by - less), second = v_exp2(v_load(score + (n + 1) * LANES) * by - less);
+    sum[0] += first;
+    sum[1] += second;
+    v_store(p + n / (pairs ? 2 : 1) * LANES, pairs ? tile_join(first, second) : first);
+    if (!pairs)
+      v_store(p + (n + 1) * LANES, second);
+  }
+  if (n < vectors) {
+    vfloat first = v_exp2(v_load(score + n * LANES) * by - less);
+    sum[0] += first;
+    v_store(p + n / (pairs ? 2 : 1) * LANES, pairs ? tile_join(first, (vfloat){0}) : first);
+  }
+  return sum[0] + sum[1];
+}
+
+/* Softmax of a block, not normalised: p as words; largest[r] in units of the raw score. Step by step for all rows, so that the
+ * reductions over the lanes of one row overlap with another's. */
+TILE_INLINE void softmax_block(bool pairs, const struct head *head, int64_t first, int64_t vectors, float *score, float *p, float *sum,
+                               float *largest) {
+  int64_t tokens = head->layout.tokens;
+  float factor = head->scale * VEXP_LOG2E;
+  vfloat lanes[TILE_ROWS];
+#pragma GCC unroll 6
+  for (int r = 0; r < TILE_ROWS; r++) {
+    mask_scores(score + r * tokens, visible_keys(head, first + r), vectors);
+    lanes[r] = largest_lanes(score + r * tokens, vectors);
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < TILE_ROWS; r++)
+    largest[r] = tile_largest(lanes[r]);
+#pragma GCC unroll 6
+  for (int r = 0; r < TILE_ROWS; r++)
+    lanes[r] = exponentials(pairs, score + r * tokens, vectors, factor, largest[r] * factor, p + r * tokens);
+#pragma GCC unroll 6
+  for (int r = 0; r < TILE_ROWS; r++)
+    sum[r] = tile_sum(lanes[r]);
 }
 
 /* The rows that the next head of this thread will read, while this one computes: they lie far apart, and each would be a miss. */
@@ -138,10 +173,7 @@ TILE_INLINE void forward_block(bool pairs, const struct head *head, int64_t firs
   prefetch_rows(head, call->v, head->kv_start, call->kv_stride, first, call->tokens);
   tile_pack_rows(pairs, &rows, q, TILE_ROWS, packed_row(pairs, head));
   block_product(pairs, head, q, keys, vectors, score, tokens);
-  for (int r = 0; r < TILE_ROWS; r++) {
-    mask_scores(score + r * tokens, visible_keys(head, first + r), vectors * LANES);
-    sum[r] = softmax_row(pairs, score + r * tokens, vectors, head->scale, p + r * tokens, &largest[r]);
-  }
+  softmax_block(pairs, head, first, vectors, score, p, sum, largest);
   int64_t columns = vectors_for(call->head_width);
   tile_multiply_row(pairs, false, columns,
                     (struct tile_product){.steps = tile_words(pairs, keys_seen),
@@ -158,7 +190,7 @@ TILE_INLINE void forward_block(bool pairs, const struct head *head, int64_t firs
     for (int64_t c = 0; c < call->head_width; c += LANES)
       tile_store(call->dtype, call->out, start + c, v_load(out + r * width + c) * factor, call->head_width - c);
     if (call->lse)
-      call->lse[(head->sample * call->heads + head->number) * call->queries + first + r] = largest[r] + logf(sum[r]);
+      call->lse[(head->sample * call->heads + head->number) * call->queries + first + r] = largest[r] * head->scale + logf(sum[r]);
   }
 }
 
@@ -259,7 +291,7 @@ TILE_INLINE void backward_block(bool pairs, const struct head *head, const struc
   for (int r = 0; r < TILE_ROWS; r++) {
     int64_t query = first + r;
     float lse = query < call->queries ? call->lse[(head->sample * call->heads + head->number) * call->queries + query] : 0;
-    mask_scores(score + r * tokens, visible_keys(head, query), vectors * LANES);
+    mask_scores(score + r * tokens, visible_keys(head, query), vectors);
     float mean = probabilities(score + r * tokens, dscore + r * tokens, vectors, head->scale * VEXP_LOG2E, lse * VEXP_LOG2E);
     score_gradients(pairs, score + r * tokens, dscore + r * tokens, vectors, head->scale, mean, b->ds_words + r * tokens);
   }

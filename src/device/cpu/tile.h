@@ -130,16 +130,27 @@ TILE_INLINE void tile_store(enum dtype dtype, void *x, int64_t i, vfloat v, int6
     v_store_bf16_part((bf16 *)x + i, v, count);
 }
 
-/* Words along a row: `elements` elements from x[i] (pairs: twice as many words' worth), missing ones zero. */
+/* Words along a row: `elements` elements from x[i] (pairs: up to two per lane), missing ones zero. */
 TILE_INLINE vfloat tile_load_words(bool pairs, enum dtype dtype, const void *x, int64_t i, int64_t elements) {
   if (!pairs)
     return tile_load(dtype, x, i, elements);
-  vfloat words = {0};
   if (elements >= 2 * LANES)
-    memcpy(&words, (const bf16 *)x + i, sizeof words);
-  else
-    memcpy(&words, (const bf16 *)x + i, (size_t)elements * sizeof(bf16));
+    return v_load((const float *)(const void *)((const bf16 *)x + i));
+  vfloat words = {0};
+  memcpy(&words, (const bf16 *)x + i, (size_t)elements * sizeof(bf16));
   return words;
+}
+
+/* Up to LANES bf16 from x[i], each in the low half of a lane. */
+TILE_INLINE vbits tile_load_halves(const void *x, int64_t i, int64_t count) {
+  vhalf half;
+  if (count >= LANES) {
+    memcpy(&half, (const bf16 *)x + i, sizeof half);
+    return __builtin_convertvector(half, vbits);
+  }
+  vhalf part = {0};
+  memcpy(&part, (const bf16 *)x + i, (size_t)count * sizeof(bf16));
+  return __builtin_convertvector(part, vbits);
 }
 
 /* The word of (low[c], high[c]) in lane c, rounded to bf16. */
@@ -200,11 +211,16 @@ TILE_INLINE void tile_pack_transposed(bool pairs, const struct tile_source *from
   int64_t words = tile_words(pairs, from->columns), each = pairs ? 2 : 1;
   for (int64_t r0 = 0; r0 < to_rows; r0 += LANES)
     for (int64_t w0 = 0; w0 < words; w0 += LANES) {
+      int64_t at = from->start + r0 * from->stride + w0 * each, rows = from->rows - r0, columns = from->columns - w0 * each;
       vfloat block[LANES];
-      for (int r = 0; r < LANES; r++)
-        block[r] = r0 + r < from->rows ? tile_load_words(pairs, from->dtype, from->x, from->start + (r0 + r) * from->stride + w0 * each,
-                                                         from->columns - w0 * each)
-                                       : (vfloat){0};
+      if (rows >= LANES && columns >= LANES * each) {
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++)
+          block[r] = tile_load_words(pairs, from->dtype, from->x, at + r * from->stride, LANES * each);
+      } else {
+        for (int r = 0; r < LANES; r++)
+          block[r] = r < rows ? tile_load_words(pairs, from->dtype, from->x, at + r * from->stride, columns) : (vfloat){0};
+      }
       tile_transpose(block);
       for (int w = 0; w < LANES && w0 + w < words; w++)
         v_store(to + (w0 + w) * to_rows + r0, block[w]);
@@ -231,16 +247,13 @@ TILE_INLINE void tile_pack_interleaved(bool pairs, const struct tile_source *fro
   }
   for (int64_t w = 0; w < to_rows; w++)
     for (int64_t c = 0; c < to_columns; c += LANES) {
-      vbits half[2] = {{0}, {0}};
-      for (int side = 0; side < 2; side++) {
-        int64_t r = 2 * w + side, count = from->columns - c;
-        vhalf element = {0};
-        if (r < from->rows && count > 0)
-          memcpy(&element, (const bf16 *)from->x + from->start + r * from->stride + c,
-                 count < LANES ? (size_t)count * sizeof(bf16) : sizeof element);
-        half[side] = __builtin_convertvector(element, vbits);
-      }
-      v_store(to + w * to_columns + c, (vfloat)(half[0] | half[1] << 16));
+      int64_t at = from->start + 2 * w * from->stride + c, count = from->columns - c;
+      vbits even = {0}, odd = {0};
+      if (2 * w < from->rows && count > 0)
+        even = tile_load_halves(from->x, at, count);
+      if (2 * w + 1 < from->rows && count > 0)
+        odd = tile_load_halves(from->x, at + from->stride, count);
+      v_store(to + w * to_columns + c, (vfloat)(even | odd << 16));
     }
 }
 #endif

@@ -163,9 +163,18 @@ static void write_entry(const struct scene *scene, const struct sentence *senten
 
 static void write_relation(const struct scene *scene, const struct sentence *sentence, struct text *out) {
   const struct scene_object *a = &scene->object[sentence->a], *b = &scene->object[sentence->b];
-  add_known(a, out);
-  text_append_format(out, " %s %s ", is_are(a), relation_words[relate(a, b)]);
+  bool turned = pick(&scene->long_key, FACT_RELATION, sentence->a, sentence->b, 2) == 1;
+  const char *words = relation_words[relate(a, b)];
+  if (!turned) {
+    add_known(a, out);
+    text_append_format(out, " %s ", is_are(a));
+  }
+  text_append_format(out, "%s ", words);
   add_known(b, out);
+  if (turned) {
+    text_append_format(out, " %s ", is_are(a));
+    add_known(a, out);
+  }
 }
 
 static void write_background(const struct scene *scene, const struct sentence *sentence, struct text *out) {
@@ -210,10 +219,12 @@ static void write_no_sign(const struct scene *scene, const struct sentence *sent
 
 static void write_total(const struct scene *scene, const struct sentence *sentence, struct text *out) {
   (void)sentence;
+  bool turned = pick(&scene->long_key, FACT_TOTAL, 0, 0, 2) == 1;
   int total = 0;
   for (int i = 0; i < scene->objects; i++)
     total += scene->object[i].copies;
-  text_append_format(out, "in total there are %s shapes of %s kinds", count_words[total], count_words[scene->objects]);
+  text_append_format(out, turned ? "there are %s shapes of %s kinds in all" : "in total there are %s shapes of %s kinds",
+                     count_words[total], count_words[scene->objects]);
 }
 
 static void write_larger(const struct scene *scene, const struct sentence *sentence, struct text *out) {

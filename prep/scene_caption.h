@@ -1,6 +1,6 @@
-/* Captions: the first sentence is the short caption, then one sentence per remaining fact. Only the first sentence's end is the first "." of the text.
- * The wording depends on the scene's keys and the kind of fact alone, never on its values: two scenes with equal keys that differ in one fact differ in the
- * words of that fact. */
+/* Captions: the first sentence is the short caption, then one sentence per remaining fact. Only the first sentence's end is the first "."
+ * of the text. The wording depends on the scene's keys and the kind of fact alone, never on its values: two scenes with equal keys that
+ * differ in one fact differ in the words of that fact. */
 #ifndef MEMCLIP_PREP_SCENE_CAPTION_H
 #define MEMCLIP_PREP_SCENE_CAPTION_H
 #include "base/text.h"

@@ -76,7 +76,7 @@ static void fill_texture(cairo_t *cairo, const struct scene_object *object) {
   int side = (int)ceil(period * hypot(across, down));
   cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_ARGB32, side, side);
   cairo_t *tile = cairo_create(surface);
-  cairo_set_source_rgba(tile, ink.red, ink.green, ink.blue, light ? 0.75 : 0.85);
+  cairo_set_source_rgba(tile, ink.red, ink.green, ink.blue, 0.75);
   paint_tile(tile, object->texture, side);
   cairo_destroy(tile);
   cairo_pattern_t *pattern = cairo_pattern_create_for_surface(surface);

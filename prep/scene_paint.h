@@ -1,4 +1,5 @@
-/* Scenes to pixels with cairo, anti-aliased, in units of a 96 x 96 picture scaled to any size. Jitter and scenery are functions of the scene's paint_key. */
+/* Scenes to pixels with cairo, anti-aliased, in units of a 96 x 96 picture scaled to any size. Jitter and scenery are functions of the
+ * scene's paint_key. */
 #ifndef MEMCLIP_PREP_SCENE_PAINT_H
 #define MEMCLIP_PREP_SCENE_PAINT_H
 #include "scene_world.h"
@@ -10,8 +11,13 @@ struct scene_rgb {
 extern const struct scene_rgb scene_palette[COLOUR_COUNT];
 
 /* Classes of the maps: 0 is what no class covers, then backgrounds, shapes, sign, frame. */
-enum { SCENE_CLASS_BACKGROUND = 1, SCENE_CLASS_SHAPE = SCENE_CLASS_BACKGROUND + BACKGROUND_COUNT, SCENE_CLASS_SIGN = SCENE_CLASS_SHAPE + SHAPE_COUNT,
-  SCENE_CLASS_FRAME, SCENE_CLASS_COUNT };
+enum {
+  SCENE_CLASS_BACKGROUND = 1,
+  SCENE_CLASS_SHAPE = SCENE_CLASS_BACKGROUND + BACKGROUND_COUNT,
+  SCENE_CLASS_SIGN = SCENE_CLASS_SHAPE + SHAPE_COUNT,
+  SCENE_CLASS_FRAME,
+  SCENE_CLASS_COUNT
+};
 
 /* surface: CAIRO_FORMAT_RGB24, square, of any size; all of it is painted. */
 void scene_paint(const struct scene *scene, cairo_surface_t *surface);

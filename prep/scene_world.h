@@ -8,15 +8,55 @@
 #include <stdint.h>
 
 enum scene_split { SPLIT_TRAIN, SPLIT_VAL, SPLIT_TEST, SPLIT_PAIRS, SPLIT_COUNT };
-enum scene_shape { SHAPE_CIRCLE, SHAPE_SQUARE, SHAPE_TRIANGLE, SHAPE_STAR, SHAPE_HEART, SHAPE_RING, SHAPE_CROSS, SHAPE_DIAMOND, SHAPE_HEXAGON, SHAPE_MOON,
-  SHAPE_COUNT };
-enum scene_colour { COLOUR_RED, COLOUR_ORANGE, COLOUR_YELLOW, COLOUR_GREEN, COLOUR_BLUE, COLOUR_PURPLE, COLOUR_PINK, COLOUR_BROWN, COLOUR_BLACK, COLOUR_WHITE,
-  COLOUR_COUNT };
+enum scene_shape {
+  SHAPE_CIRCLE,
+  SHAPE_SQUARE,
+  SHAPE_TRIANGLE,
+  SHAPE_STAR,
+  SHAPE_HEART,
+  SHAPE_RING,
+  SHAPE_CROSS,
+  SHAPE_DIAMOND,
+  SHAPE_HEXAGON,
+  SHAPE_MOON,
+  SHAPE_COUNT
+};
+enum scene_colour {
+  COLOUR_RED,
+  COLOUR_ORANGE,
+  COLOUR_YELLOW,
+  COLOUR_GREEN,
+  COLOUR_BLUE,
+  COLOUR_PURPLE,
+  COLOUR_PINK,
+  COLOUR_BROWN,
+  COLOUR_BLACK,
+  COLOUR_WHITE,
+  COLOUR_COUNT
+};
 enum scene_texture { TEXTURE_PLAIN, TEXTURE_STRIPED, TEXTURE_DOTTED, TEXTURE_CHECKED, TEXTURE_COUNT };
 enum scene_size { SIZE_SMALL, SIZE_LARGE };
-enum scene_background { BACKGROUND_MEADOW, BACKGROUND_BEACH, BACKGROUND_SNOW, BACKGROUND_DESERT, BACKGROUND_NIGHT, BACKGROUND_SEA, BACKGROUND_FOREST,
-  BACKGROUND_CITY, BACKGROUND_COUNT };
-enum { SCENE_CELLS = 9, SCENE_OBJECTS_MAX = 4, SCENE_COPIES_MAX = 3, SCENE_LETTERS_MAX = 3, SCENE_ALPHABET = 12, SCENE_NO_FRAME = -1, SCENE_GROUP = 4, SCENE_GROUP_EVERY = 16 };
+enum scene_background {
+  BACKGROUND_MEADOW,
+  BACKGROUND_BEACH,
+  BACKGROUND_SNOW,
+  BACKGROUND_DESERT,
+  BACKGROUND_NIGHT,
+  BACKGROUND_SEA,
+  BACKGROUND_FOREST,
+  BACKGROUND_CITY,
+  BACKGROUND_COUNT
+};
+enum {
+  SCENE_CELLS = 9,
+  SCENE_OBJECTS_MAX = 4,
+  SCENE_COPIES_MAX = 3,
+  SCENE_LETTERS_MAX = 3,
+  SCENE_ALPHABET = 12,
+  SCENE_NO_FRAME = -1,
+  SCENE_GROUP = 4,
+  SCENE_GROUP_EVERY = 16
+};
 
 extern const char *const scene_split_names[SPLIT_COUNT];
 extern const char *const scene_shape_names[SHAPE_COUNT];
@@ -38,12 +78,12 @@ struct scene {
   int objects;
   struct scene_object object[SCENE_OBJECTS_MAX];
   int background;
-  int frame; /* colour, or SCENE_NO_FRAME */
+  int frame;                                         /* colour, or SCENE_NO_FRAME */
   int letters, letter[SCENE_LETTERS_MAX], sign_cell; /* letters 0: no sign */
   /* What the captions tell. */
-  bool tells_background; /* the short caption names the background, else the second object */
-  bool tells_size, tells_texture; /* ... and these of the main object */
-  bool tells_much; /* the long caption has extra facts and may pass the context */
+  bool tells_background;                            /* the short caption names the background, else the second object */
+  bool tells_size, tells_texture;                   /* ... and these of the main object */
+  bool tells_much;                                  /* the long caption has extra facts and may pass the context */
   struct random_key short_key, long_key, paint_key; /* wording of the captions; jitter and scenery */
 };
 
@@ -59,7 +99,8 @@ double scene_draw_range(struct scene_draw *draw, double low, double high);
 bool scene_draw_chance(struct scene_draw *draw, double probability);
 
 struct scene scene_make(uint64_t seed, enum scene_split split, int64_t number);
-/* Hash of all that can be seen but jitter: object order does not count. Equal scenes of two splits are impossible: the hash decides which split may hold it. */
+/* Hash of all that can be seen but jitter: object order does not count. Equal scenes of two splits are impossible: the hash decides which
+ * split may hold it. */
 uint64_t scene_hash(const struct scene *scene);
 /* One in ten (shape, colour) pairs, each shape and each colour once, is held out: only the split `pairs` shows it. */
 bool scene_pair_is_held_out(int shape, int colour);

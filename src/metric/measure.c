@@ -1,0 +1,187 @@
+#include "metric/measure.h"
+#include "base/memory.h"
+#include <stdio.h>
+#include <string.h>
+
+static struct measure *add_measure(struct measure_list *list, const char *prefix, const char *name, int64_t capacity) {
+  list->items = memory_resize(list->items, (size_t)(list->count + 1) * sizeof *list->items, "measures");
+  struct measure *measure = &list->items[list->count++];
+  *measure = (struct measure){0};
+  snprintf(measure->name, sizeof measure->name, "%s%s", prefix, name);
+  measure->values = memory_allocate((size_t)(capacity + 1) * sizeof *measure->values, "measure");
+  measure->image = memory_allocate((size_t)(capacity + 1) * sizeof *measure->image, "measure images");
+  return measure;
+}
+
+static void add_value(struct measure *measure, double value, int64_t image) {
+  measure->values[measure->count] = value;
+  measure->image[measure->count++] = image;
+}
+
+/* Five measures of one direction. image_of_query NULL: query i is image i. */
+static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count, const int64_t *image_of_query) {
+  static const struct {
+    const char *name;
+    int64_t below; /* hit: rank < below; 0: the rank itself */
+    bool median;
+  } statistics[] = {{"R@1", 1, false}, {"R@5", 5, false}, {"R@10", 10, false}, {"mean_rank", 0, false}, {"median_rank", 0, true}};
+  for (size_t s = 0; s < sizeof statistics / sizeof statistics[0]; s++) {
+    struct measure *measure = add_measure(list, prefix, statistics[s].name, count);
+    measure->rank = statistics[s].below == 0;
+    measure->median = statistics[s].median;
+    for (int64_t i = 0; i < count; i++)
+      if (ranks[i] >= 0)
+        add_value(measure, measure->rank ? (double)(ranks[i] + 1) : ranks[i] < statistics[s].below, image_of_query ? image_of_query[i] : i);
+  }
+}
+
+/* A plain sum in order: equal features give equal scores here too. */
+static float score(const float *a, const float *b, int64_t width) {
+  float sum = 0;
+  for (int64_t e = 0; e < width; e++)
+    sum += a[e] * b[e];
+  return sum;
+}
+
+static int64_t greatest_group(const int64_t *group, int64_t count) {
+  int64_t greatest = -1;
+  for (int64_t i = 0; i < count; i++)
+    greatest = group[i] > greatest ? group[i] : greatest;
+  return greatest;
+}
+
+/* first[g] and next[i] chain the members of each group in ascending order; -1 ends a chain. Items are images, or texts through image_of. */
+static void chain_members(const int64_t *group, int64_t groups, int64_t count, const int64_t *image_of, int64_t *first, int64_t *next) {
+  for (int64_t g = 0; g < groups; g++)
+    first[g] = -1;
+  for (int64_t i = count - 1; i >= 0; i--) {
+    int64_t g = group[image_of ? image_of[i] : i];
+    if (g < 0)
+      continue;
+    next[i] = first[g];
+    first[g] = i;
+  }
+}
+
+/* 1 when the text's image scores best among the images of its group, the first of equals winning. */
+static double text_hits(const struct retrieval *set, int64_t text, int64_t first_image, const int64_t *next) {
+  int64_t best = -1;
+  float best_score = 0;
+  for (int64_t i = first_image; i >= 0; i = next[i]) {
+    float s = score(set->images + i * set->width, set->texts + text * set->width, set->width);
+    if (best >= 0 && !(s > best_score))
+      continue;
+    best = i;
+    best_score = s;
+  }
+  return best == set->image_of_text[text];
+}
+
+static double image_hits(const struct retrieval *set, int64_t image, int64_t first_text, const int64_t *next) {
+  int64_t best = -1;
+  float best_score = 0;
+  for (int64_t j = first_text; j >= 0; j = next[j]) {
+    float s = score(set->images + image * set->width, set->texts + j * set->width, set->width);
+    if (best >= 0 && !(s > best_score))
+      continue;
+    best = j;
+    best_score = s;
+  }
+  return best >= 0 && set->image_of_text[best] == image;
+}
+
+/* Groups of one image ask nothing and are left out. */
+static void add_groups(struct measure_list *list, const struct retrieval *set, const int64_t *group) {
+  int64_t groups = greatest_group(group, set->image_count) + 1, images = set->image_count, texts = set->text_count;
+  int64_t *first_image = memory_allocate((size_t)(2 * groups + images + texts + 1) * sizeof(int64_t), "groups");
+  int64_t *first_text = first_image + groups, *next_image = first_text + groups, *next_text = next_image + images;
+  chain_members(group, groups, images, NULL, first_image, next_image);
+  chain_members(group, groups, texts, set->image_of_text, first_text, next_text);
+  struct measure *measure = add_measure(list, "group_text_to_image_", "R@1", texts);
+  for (int64_t j = 0; j < texts; j++) {
+    int64_t image = set->image_of_text[j], g = group[image];
+    if (g >= 0 && next_image[first_image[g]] >= 0)
+      add_value(measure, text_hits(set, j, first_image[g], next_image), image);
+  }
+  measure = add_measure(list, "group_image_to_text_", "R@1", images);
+  for (int64_t i = 0; i < images; i++) {
+    int64_t g = group[i];
+    if (g >= 0 && next_image[first_image[g]] >= 0 && first_text[g] >= 0)
+      add_value(measure, image_hits(set, i, first_text[g], next_text), i);
+  }
+  memory_release(first_image);
+}
+
+static struct measure *find_or_add(struct measure_list *list, const char *prefix, const char *name, int64_t capacity) {
+  char full[MEASURE_NAME_BYTES];
+  snprintf(full, sizeof full, "%s%s", prefix, name);
+  for (int i = 0; i < list->count; i++)
+    if (strcmp(list->items[i].name, full) == 0)
+      return &list->items[i];
+  return add_measure(list, prefix, name, capacity);
+}
+
+static void add_negatives(struct measure_list *list, const struct retrieval *set, const struct measure_extras *extras) {
+  for (int64_t q = 0; q < extras->negative_count; q++) {
+    const char *kind = extras->negative_kind ? extras->negative_kind[q] : "all";
+    struct measure *measure = find_or_add(list, "negative_", kind, extras->negative_count);
+    const float *image = set->images + extras->negative_image[q] * set->width;
+    float right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
+    add_value(measure, right > score(image, extras->negatives + q * set->width, set->width), extras->negative_image[q]);
+  }
+}
+
+static void finish_median(struct measure *measure, int64_t images, int draws, uint64_t seed) {
+  int64_t *ranks = memory_allocate((size_t)(measure->count + 1) * sizeof *ranks, "ranks");
+  for (int64_t i = 0; i < measure->count; i++)
+    ranks[i] = (int64_t)measure->values[i] - 1;
+  measure->value = metric_summarize_ranks(ranks, measure->count).median_rank;
+  measure->interval = metric_bootstrap_median(ranks, measure->image, measure->count, images, draws, seed);
+  memory_release(ranks);
+}
+
+static void finish_measure(struct measure *measure, int64_t images, int draws, uint64_t seed) {
+  if (measure->median) {
+    finish_median(measure, images, draws, seed);
+  } else {
+    double sum = 0;
+    for (int64_t i = 0; i < measure->count; i++)
+      sum += measure->values[i];
+    measure->value = measure->count > 0 ? sum / (double)measure->count : 0;
+    measure->interval = metric_bootstrap_mean(measure->values, measure->image, measure->count, images, draws, seed);
+  }
+  if (draws == 0)
+    measure->interval = (struct interval){measure->value, measure->value};
+}
+
+void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed, struct measure_list *list) {
+  *list = (struct measure_list){0};
+  int64_t *text_ranks = memory_allocate((size_t)(set->text_count + set->image_count + 1) * sizeof *text_ranks, "ranks");
+  int64_t *image_ranks = text_ranks + set->text_count;
+  metric_ranks(set, text_ranks, image_ranks);
+  add_direction(list, "image_to_text_", image_ranks, set->image_count, NULL);
+  add_direction(list, "text_to_image_", text_ranks, set->text_count, set->image_of_text);
+  memory_release(text_ranks);
+  if (extras && extras->group)
+    add_groups(list, set, extras->group);
+  if (extras && extras->negative_count > 0)
+    add_negatives(list, set, extras);
+  for (int i = 0; i < list->count; i++)
+    finish_measure(&list->items[i], set->image_count, draws, seed);
+}
+
+const struct measure *measure_find(const struct measure_list *list, const char *name) {
+  for (int i = 0; i < list->count; i++)
+    if (strcmp(list->items[i].name, name) == 0)
+      return &list->items[i];
+  return NULL;
+}
+
+void measure_release(struct measure_list *list) {
+  for (int i = 0; i < list->count; i++) {
+    memory_release(list->items[i].values);
+    memory_release(list->items[i].image);
+  }
+  memory_release(list->items);
+  *list = (struct measure_list){0};
+}

@@ -24,7 +24,8 @@ enum {
   OPTION_PER_SHARD,
   OPTION_CLASS_MAPS,
   OPTION_SHEET,
-  OPTION_QUALITY
+  OPTION_QUALITY,
+  OPTION_FORMAT
 };
 enum { SHEET_COLUMNS = 10, SHEET_ROWS = 6, PIXELS_MAX = 4096 };
 
@@ -35,6 +36,7 @@ static const struct argp_option option_table[] = {
     {"seed", OPTION_SEED, "S", 0, "Number that fixes every scene (default 0)", 0},
     {"size", OPTION_SIZE, "PIXELS", 0, "Width and height of the pictures (default 96)", 0},
     {"samples-per-shard", OPTION_PER_SHARD, "N", 0, "Scenes per shard (default 1000)", 0},
+    {"format", OPTION_FORMAT, "tar|csv", 0, "WebDataset shards (default), or loose files and SPLIT.csv (filepath, title)", 0},
     {"quality", OPTION_QUALITY, "Q", 0, "JPEG quality, 1 to 100 (default 92)", 0},
     {"class-maps", OPTION_CLASS_MAPS, NULL, 0, "Add KEY.class.png: the class of every pixel", 0},
     {"contact-sheet", OPTION_SHEET, "FILE", 0, "Write the first 60 training pictures as one PNG; needs no --out", 0},
@@ -75,6 +77,14 @@ static void parse_splits(const char *list, struct scene_counts *counts, struct a
       counts->samples[split] = parse_number(colon + 1, "splits", 0, INT32_MAX, state);
   }
   memory_release(copy);
+}
+
+static enum scene_format parse_format(const char *name, struct argp_state *state) {
+  for (int format = 0; format < FORMAT_COUNT; format++)
+    if (strcmp(name, scene_format_names[format]) == 0)
+      return (enum scene_format)format;
+  argp_error(state, "--format: '%s' is neither tar nor csv", name);
+  return FORMAT_TAR;
 }
 
 static int64_t at_most(int64_t value, int64_t bound) {
@@ -124,6 +134,9 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     return 0;
   case OPTION_QUALITY:
     options->quality = (int)parse_number(argument, "quality", 1, 100, state);
+    return 0;
+  case OPTION_FORMAT:
+    options->format = parse_format(argument, state);
     return 0;
   case OPTION_CLASS_MAPS:
     options->class_maps = true;

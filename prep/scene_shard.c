@@ -2,39 +2,19 @@
 #include "scene_caption.h"
 #include "scene_encode.h"
 #include "scene_paint.h"
-#include "base/file.h"
 #include "base/memory.h"
-#include <archive.h>
-#include <archive_entry.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 /* What one sample needs, reused from sample to sample. */
 struct workspace {
   cairo_surface_t *picture, *classes;
   struct text bytes, caption, json;
-  struct archive *archive;
+  struct scene_output *output;
 };
 
 void scene_key(enum scene_split split, int64_t number, char key[32]) {
   snprintf(key, 32, "%s%08" PRId64, scene_split_names[split], number);
-}
-
-/* Owner, group and time are left at zero: the same scenes make the same bytes. */
-static enum status write_member(struct archive *archive, const char *key, const char *suffix, const struct text *bytes) {
-  char name[64];
-  snprintf(name, sizeof name, "%s.%s", key, suffix);
-  struct archive_entry *entry = archive_entry_new();
-  archive_entry_set_pathname(entry, name);
-  archive_entry_set_filetype(entry, AE_IFREG);
-  archive_entry_set_perm(entry, 0644);
-  archive_entry_set_mtime(entry, 0, 0);
-  archive_entry_set_size(entry, (la_int64_t)bytes->length);
-  bool written = archive_write_header(archive, entry) == ARCHIVE_OK &&
-                 archive_write_data(archive, bytes->data, bytes->length) == (la_ssize_t)bytes->length;
-  archive_entry_free(entry);
-  return written ? STATUS_OK : error_set(STATUS_SYSTEM, "%s: cannot write: %s", name, archive_error_string(archive));
 }
 
 static void describe_object(const struct scene_object *object, struct text *out) {
@@ -87,15 +67,15 @@ static enum status write_sample(const struct scene_options *options, const struc
   scene_paint(scene, work->picture);
   text_clear(&work->bytes);
   scene_encode_jpeg(work->picture, options->quality, &work->bytes);
-  TRY(write_member(work->archive, key, "jpg", &work->bytes));
-  TRY(write_member(work->archive, key, "txt", &work->caption));
-  TRY(write_member(work->archive, key, "json", &work->json));
+  TRY(scene_output_add(work->output, key, "jpg", &work->bytes));
+  TRY(scene_output_add(work->output, key, "txt", &work->caption));
+  TRY(scene_output_add(work->output, key, "json", &work->json));
   if (!options->class_maps)
     return STATUS_OK;
   scene_paint_classes(scene, work->classes);
   text_clear(&work->bytes);
   scene_encode_png(work->classes, &work->bytes);
-  return write_member(work->archive, key, "class.png", &work->bytes);
+  return scene_output_add(work->output, key, "class.png", &work->bytes);
 }
 
 static void count_caption(struct scene_shard *shard, const char *caption) {
@@ -125,25 +105,7 @@ static enum status write_samples(const struct scene_options *options, struct sce
       count_negative(shard, &scenes[i], work->caption.data, &negatives->items[next]);
     TRY(write_sample(options, &scenes[i], negatives->items + first, next - first, work));
   }
-  return archive_write_close(work->archive) == ARCHIVE_OK ? STATUS_OK : error_set(STATUS_SYSTEM, "%s", archive_error_string(work->archive));
-}
-
-static enum status write_archive(const struct scene_options *options, struct scene_shard *shard, const struct scene *scenes,
-                                 const struct scene_negatives *negatives, const char *path) {
-  struct workspace work = {.picture = cairo_image_surface_create(CAIRO_FORMAT_RGB24, options->pixels, options->pixels),
-                           .classes = cairo_image_surface_create(CAIRO_FORMAT_A8, options->pixels, options->pixels),
-                           .archive = archive_write_new()};
-  archive_write_set_format_ustar(work.archive);
-  enum status status = archive_write_open_filename(work.archive, path) == ARCHIVE_OK
-                           ? write_samples(options, shard, scenes, negatives, &work)
-                           : error_set(STATUS_SYSTEM, "cannot write: %s", archive_error_string(work.archive));
-  archive_write_free(work.archive);
-  cairo_surface_destroy(work.picture);
-  cairo_surface_destroy(work.classes);
-  text_release(&work.bytes);
-  text_release(&work.caption);
-  text_release(&work.json);
-  return status;
+  return STATUS_OK;
 }
 
 enum status scene_shard_write(const struct scene_options *options, struct scene_shard *shard) {
@@ -153,12 +115,17 @@ enum status scene_shard_write(const struct scene_options *options, struct scene_
     scenes[i] = scene_make(options->seed, shard->split, shard->first + i);
   if (shard->split != SPLIT_TRAIN)
     scene_negatives_make(options->seed, scenes, shard->count, &negatives);
-  char *path = text_format("%s/%s-%06" PRId64 ".tar", options->directory, scene_split_names[shard->split], shard->index);
-  char *temporary = text_format("%s.part", path);
-  enum status status = write_archive(options, shard, scenes, &negatives, temporary);
-  status = status == STATUS_OK ? file_publish(temporary, path) : error_context(status, "%s", temporary);
-  memory_release(temporary);
-  memory_release(path);
+  struct workspace work = {.picture = cairo_image_surface_create(CAIRO_FORMAT_RGB24, options->pixels, options->pixels),
+                           .classes = cairo_image_surface_create(CAIRO_FORMAT_A8, options->pixels, options->pixels)};
+  enum status status = scene_output_open(options->format, options->directory, scene_split_names[shard->split], shard->index, &work.output);
+  if (status == STATUS_OK)
+    status = write_samples(options, shard, scenes, &negatives, &work);
+  status = scene_output_close(work.output, status);
+  cairo_surface_destroy(work.picture);
+  cairo_surface_destroy(work.classes);
+  text_release(&work.bytes);
+  text_release(&work.caption);
+  text_release(&work.json);
   scene_negatives_release(&negatives);
   memory_release(scenes);
   return status;

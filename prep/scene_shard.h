@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "scene_negative.h"
+#include "scene_output.h"
 
 struct scene_options {
   const char *directory;
@@ -11,6 +12,7 @@ struct scene_options {
   int pixels, quality;
   int64_t samples_per_shard;
   bool class_maps;
+  enum scene_format format;
 };
 struct scene_shard {
   enum scene_split split;
@@ -22,6 +24,5 @@ struct scene_shard {
   int64_t tokens, tokens_max, over_context; /* of the long captions, start and end included */
 };
 void scene_key(enum scene_split split, int64_t number, char key[32]);
-/* Written beside and renamed: a shard is complete or absent. */
 enum status scene_shard_write(const struct scene_options *options, struct scene_shard *shard);
 #endif

@@ -3,6 +3,7 @@
 #include "scene_paint.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,46 @@ static enum status write_text(const struct scene_options *options, const char *n
   return status;
 }
 
+static bool write_lines(FILE *file, const struct scene_options *options, enum scene_split split, int64_t count, bool paths) {
+  struct text caption = {0};
+  bool written = !paths || fprintf(file, "filepath\ttitle\n") >= 0;
+  for (int64_t i = 0; i < count && written; i++) {
+    struct scene scene = scene_make(options->seed, split, i);
+    char key[32];
+    scene_key(split, i, key);
+    text_clear(&caption);
+    scene_caption(&scene, &caption);
+    if (paths)
+      written = fprintf(file, "%s/%s/%s.jpg\t", options->directory, scene_split_names[split], key) >= 0;
+    written = written && fprintf(file, "%s\n", caption.data) >= 0;
+  }
+  text_release(&caption);
+  return written;
+}
+
+/* The captions of a split, one per line, with `paths` as a table of picture and caption. They are made again rather than kept: that costs
+ * microseconds and keeping them would fill the memory of a large run. */
+static enum status write_list(const struct scene_options *options, const char *name, enum scene_split split, int64_t count, bool paths) {
+  char *path = text_join_path(options->directory, name), *temporary = text_format("%s.part", path);
+  FILE *file = fopen(temporary, "w");
+  bool written = file != NULL && write_lines(file, options, split, count, paths);
+  written = file != NULL && fclose(file) == 0 && written;
+  enum status status =
+      written ? file_publish(temporary, path) : error_set(STATUS_SYSTEM, "%s: cannot write: %s", temporary, strerror(errno));
+  memory_release(temporary);
+  memory_release(path);
+  return status;
+}
+
+static enum status write_csv(const struct scene_options *options, enum scene_split split, int64_t count) {
+  if (options->format != FORMAT_CSV)
+    return STATUS_OK;
+  char *name = text_format("%s.csv", scene_split_names[split]);
+  enum status status = write_list(options, name, split, count, true);
+  memory_release(name);
+  return status;
+}
+
 static enum status write_held_out(const struct scene_options *options, enum scene_split split, int64_t count, struct text *world) {
   struct scene *scenes = memory_allocate((size_t)count * sizeof scenes[0], "scenes");
   struct text groups = {0};
@@ -170,6 +211,7 @@ static enum status write_split(const struct scene_options *options, enum scene_s
                      ", \"over_context\": %.4f",
                      scene_split_names[split], samples, split_shards, (double)tokens / (double)samples, tokens_max,
                      (double)over_context / (double)samples);
+  TRY(write_csv(options, split, samples));
   if (split != SPLIT_TRAIN) {
     TRY(write_held_out(options, split, samples, world));
     TRY(write_negatives(options, split, shards, shard_count, world));
@@ -196,26 +238,6 @@ static void list_held_out_pairs(struct text *world) {
   text_append_string(world, "],\n");
 }
 
-/* Captions are made again rather than kept: they cost microseconds and would fill the memory of a large run. */
-static enum status write_captions(const struct scene_options *options, int64_t count) {
-  struct text caption = {0};
-  char *path = text_join_path(options->directory, "captions.txt"), *temporary = text_format("%s.part", path);
-  FILE *file = fopen(temporary, "w");
-  bool written = file != NULL;
-  for (int64_t i = 0; i < count && written; i++) {
-    struct scene scene = scene_make(options->seed, SPLIT_TRAIN, i);
-    text_clear(&caption);
-    scene_caption(&scene, &caption);
-    written = fprintf(file, "%s\n", caption.data) >= 0;
-  }
-  written = file != NULL && fclose(file) == 0 && written;
-  enum status status = written ? file_publish(temporary, path) : error_set(STATUS_SYSTEM, "%s: cannot write", temporary);
-  text_release(&caption);
-  memory_release(temporary);
-  memory_release(path);
-  return status;
-}
-
 enum status scene_summary_write(const struct scene_options *options, const struct scene_counts *counts, const struct scene_shard *shards,
                                 int shard_count) {
   struct text world = {0};
@@ -224,7 +246,7 @@ enum status scene_summary_write(const struct scene_options *options, const struc
   list_classes(&world);
   list_held_out_pairs(&world);
   text_append_string(&world, "  \"splits\": {\n");
-  enum status status = write_captions(options, counts->samples[SPLIT_TRAIN]);
+  enum status status = write_list(options, "captions.txt", SPLIT_TRAIN, counts->samples[SPLIT_TRAIN], false);
   bool first = true;
   for (int split = 0; split < SPLIT_COUNT && status == STATUS_OK; split++) {
     if (counts->samples[split] == 0)

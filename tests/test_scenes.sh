@@ -84,6 +84,14 @@ key=$(sed -n '1s/.*"keys": \["\([a-z0-9]*\)".*/\1/p' "$work/one/groups-val.jsonl
 same "$(sed 's/\..*//' "$work/val/$key.txt")" "$(sed -n '1s/.*"short": "\([^"]*\)".*/\1/p' "$work/one/groups-val.jsonl")" "groups name the short caption that their pictures have"
 same "$(awk '{n += gsub(/"val[0-9]*"/, "")} END {print (n >= 48)}' "$work/one/groups-val.jsonl")" 1 "a quarter of the scenes comes in groups"
 
+draw loose --splits $splits --class-maps --format csv
+mkdir "$work/unpacked"
+for shard in "$work"/one/val-*.tar; do tar xf "$shard" -C "$work/unpacked"; done
+diff -r "$work/unpacked" "$work/loose/val" > /dev/null
+report $? "loose files are the members of the shards"
+same "$(sed 1d "$work/loose/train.csv" | cut -f2 | cmp - "$work/captions" && sed 1d "$work/loose/train.csv" | cut -f1 | xargs ls | wc -l)" 400 \
+  "a csv lists pictures and captions"
+
 $program --contact-sheet "$work/sheet.png" --size 16
 same "$? $(od -An -tx1 -N4 "$work/sheet.png" | tr -d ' ')" "0 89504e47" "draws a contact sheet"
 $program --out "$work/bad" --splits train:x 2> /dev/null

@@ -47,6 +47,14 @@ void text_append_format(struct text *text, const char *format, ...) {
   va_end(arguments);
 }
 
+void text_resize(struct text *text, size_t length) {
+  if (length > text->length)
+    reserve(text, length - text->length);
+  text->length = length;
+  if (text->data)
+    text->data[length] = '\0';
+}
+
 void text_clear(struct text *text) {
   text->length = 0;
   if (text->data)

@@ -13,6 +13,8 @@ struct text {
 void text_append(struct text *text, const char *bytes, size_t length);
 void text_append_string(struct text *text, const char *string);
 void text_append_format(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Makes `length` bytes and the NUL behind them; new bytes are unspecified. For readers that fill `data` themselves. */
+void text_resize(struct text *text, size_t length);
 void text_clear(struct text *text);   /* keeps the memory */
 void text_release(struct text *text); /* frees it */
 

@@ -98,7 +98,8 @@ static void test_brute_force(void **state) {
   for (size_t isa = 0; isa < 3; isa++) {
     setenv("MEMCLIP_ISA", instruction_sets[isa], 1);
     for (uint64_t seed = 0; seed < 40; seed++)
-      check_sample(1 + (int64_t)random_number(7, seed, 60), (int64_t)random_number(8, seed, 100), 1 + (int64_t)random_number(9, seed, 20), seed);
+      check_sample(1 + (int64_t)random_number(7, seed, 60), (int64_t)random_number(8, seed, 100), 1 + (int64_t)random_number(9, seed, 20),
+                   seed);
   }
   unsetenv("MEMCLIP_ISA");
 }
@@ -211,8 +212,8 @@ static void test_groups_and_negatives(void **state) {
   const int64_t right[] = {0, 1, 2}, image[] = {0, 1, 2};
   const char *const kinds[] = {"swap", "swap", "attribute"};
   struct measure_list list;
-  measure_retrieval(&(struct retrieval){images, texts, 5, 5, 3, owner},
-                    &(struct measure_extras){group, negatives, right, image, kinds, 3}, 100, 0, &list);
+  measure_retrieval(&(struct retrieval){images, texts, 5, 5, 3, owner}, &(struct measure_extras){group, negatives, right, image, kinds, 3},
+                    100, 0, &list);
   const struct measure *measure = measure_find(&list, "group_text_to_image_R@1");
   assert_non_null(measure);
   assert_true(measure->count == 4 && measure->value == 0.5);
@@ -290,9 +291,10 @@ static void test_reference(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_brute_force), cmocka_unit_test(test_equal_features), cmocka_unit_test(test_not_a_number),
-      cmocka_unit_test(test_summary),     cmocka_unit_test(test_bootstrap),      cmocka_unit_test(test_loss),
-      cmocka_unit_test(test_reference),   cmocka_unit_test(test_groups_and_negatives),
+      cmocka_unit_test(test_brute_force),  cmocka_unit_test(test_equal_features),
+      cmocka_unit_test(test_not_a_number), cmocka_unit_test(test_summary),
+      cmocka_unit_test(test_bootstrap),    cmocka_unit_test(test_loss),
+      cmocka_unit_test(test_reference),    cmocka_unit_test(test_groups_and_negatives),
   };
   int failed = cmocka_run_group_tests_name("metric", tests, NULL, NULL);
   return failed ? failed : (int)memory_report_live(true);

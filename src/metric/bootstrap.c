@@ -38,7 +38,8 @@ static struct interval interval_of_draws(double *drawn, int draws) {
 struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
   if (count == 0 || draws < 1)
     return (struct interval){0, 0};
-  double *sum = memory_allocate((size_t)(2 * groups + draws) * sizeof *sum, "bootstrap"), *size = sum + groups, *drawn = size + groups, total = 0;
+  double *sum = memory_allocate((size_t)(2 * groups + draws) * sizeof *sum, "bootstrap"), *size = sum + groups, *drawn = size + groups,
+         total = 0;
   for (int64_t i = 0; i < count; i++) {
     sum[group[i]] += values[i];
     size[group[i]] += 1;
@@ -92,7 +93,8 @@ static double drawn_median(const struct ranked *items, int64_t count, const int3
   return (double)(1 + (low + rank_at(items, count, times, total / 2)) / 2);
 }
 
-struct interval metric_bootstrap_median(const int64_t *ranks, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
+struct interval metric_bootstrap_median(const int64_t *ranks, const int64_t *group, int64_t count, int64_t groups, int draws,
+                                        uint64_t seed) {
   struct ranked *items = memory_allocate((size_t)(count + 1) * sizeof *items, "ranks");
   double *drawn = memory_allocate((size_t)(draws + 1) * sizeof *drawn, "bootstrap");
   int64_t kept = 0;

@@ -19,7 +19,8 @@ static void add_value(struct measure *measure, double value, int64_t image) {
 }
 
 /* Five measures of one direction. image_of_query NULL: query i is image i. */
-static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count, const int64_t *image_of_query) {
+static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count,
+                          const int64_t *image_of_query) {
   static const struct {
     const char *name;
     int64_t below; /* hit: rank < below; 0: the rank itself */
@@ -154,7 +155,8 @@ static void finish_measure(struct measure *measure, int64_t images, int draws, u
     measure->interval = (struct interval){measure->value, measure->value};
 }
 
-void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed, struct measure_list *list) {
+void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed,
+                       struct measure_list *list) {
   *list = (struct measure_list){0};
   int64_t *text_ranks = memory_allocate((size_t)(set->text_count + set->image_count + 1) * sizeof *text_ranks, "ranks");
   int64_t *image_ranks = text_ranks + set->text_count;

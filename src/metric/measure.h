@@ -11,10 +11,10 @@ struct measure {
   bool rank;                     /* a rank (smaller is better), else a fraction */
   bool median;                   /* of the values, not their mean */
   double value;
-  struct interval interval;      /* equal ends without draws */
-  int64_t count;                 /* queries */
-  double *values;                /* [count] rank from 1, or 1 for a hit and 0 for a miss */
-  int64_t *image;                /* [count] the image that a query belongs to */
+  struct interval interval; /* equal ends without draws */
+  int64_t count;            /* queries */
+  double *values;           /* [count] rank from 1, or 1 for a hit and 0 for a miss */
+  int64_t *image;           /* [count] the image that a query belongs to */
 };
 struct measure_list {
   struct measure *items;
@@ -22,16 +22,17 @@ struct measure_list {
 };
 /* What a set may carry besides; zero-initialised is nothing. */
 struct measure_extras {
-  const int64_t *group;            /* [N] images that are alike share a number; negative: in no group */
-  const float *negatives;          /* [Q,E] wrong captions */
-  const int64_t *right_text;       /* [Q] the right one, a number of a text */
-  const int64_t *negative_image;   /* [Q] */
+  const int64_t *group;             /* [N] images that are alike share a number; negative: in no group */
+  const float *negatives;           /* [Q,E] wrong captions */
+  const int64_t *right_text;        /* [Q] the right one, a number of a text */
+  const int64_t *negative_image;    /* [Q] */
   const char *const *negative_kind; /* [Q] or NULL */
   int64_t negative_count;
 };
 /* Recalls, mean and median ranks in both directions; R@1 among the images (or texts) of the query's own group; per kind of negative
  * the share of queries where the right caption scores more than the wrong one. draws 0: no intervals. measure_release frees it. */
-void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed, struct measure_list *list);
+void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed,
+                       struct measure_list *list);
 const struct measure *measure_find(const struct measure_list *list, const char *name);
 void measure_release(struct measure_list *list);
 #endif

@@ -81,7 +81,8 @@ static void pack_panel(const struct counting *counting, struct packed_texts *chu
 }
 
 /* One block of images against the packed chunk; column_count [panels * columns] belongs to this thread. */
-static void count_block(const struct counting *counting, const struct packed_texts *chunk, int64_t block, float *images, int32_t *column_count) {
+static void count_block(const struct counting *counting, const struct packed_texts *chunk, int64_t block, float *images,
+                        int32_t *column_count) {
   const struct retrieval *set = counting->set;
   const struct score_kernels *kernels = counting->kernels;
   int64_t row = block * kernels->rows, rows = smaller(kernels->rows, counting->image_count - row);

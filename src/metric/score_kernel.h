@@ -1,5 +1,6 @@
 /* The inner loops of retrieval, compiled once per instruction set with METRIC_ISA set to its name. A kernel runs on one thread.
- * Every score is one chain of fused multiply-adds over the feature's elements in order, whatever the tile: equal features give equal scores. */
+ * Every score is one chain of fused multiply-adds over the feature's elements in order, whatever the tile: equal features give equal
+ * scores. */
 #ifndef MEMCLIP_METRIC_SCORE_KERNEL_H
 #define MEMCLIP_METRIC_SCORE_KERNEL_H
 #include <stdint.h>

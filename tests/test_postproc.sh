@@ -1,0 +1,44 @@
+#!/bin/sh
+# memclip-metrics on small features files of its own making, sound and broken. Prints TAP.
+count=0
+report() { # status, name
+  count=$((count + 1))
+  if test "$1" -eq 0; then echo "ok $count - $2"; else echo "not ok $count - $2"; fi
+}
+# The program must leave with the status and say the words on stderr.
+refuses() { # status, words, name, command...
+  wanted=$1 words=$2 name=$3
+  shift 3
+  "$@" > "$work/out" 2> "$work/err"
+  status=$?
+  test $status -eq "$wanted" && grep -q -- "$words" "$work/err"
+  report $? "$name"
+}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+tests/make_features "$work/perfect.h5" 0 && tests/make_features "$work/noisy.h5" 1
+report $? "features are made"
+
+# ---- memclip-metrics
+./memclip-metrics --json "$work/perfect.h5" > "$work/perfect.json" && grep -q '"text_to_image_R@1": 1.0' "$work/perfect.json" &&
+  grep -q '"image_to_text_R@1_low": 1.0' "$work/perfect.json" && grep -q '"negative_swap": 1.0' "$work/perfect.json" &&
+  grep -q '"group_text_to_image_R@1": 1.0' "$work/perfect.json"
+report $? "perfect features score perfectly"
+./memclip-metrics --json "$work/perfect.h5" "$work/noisy.h5" | head -1 | grep -q '^\['
+report $? "several files make a list"
+./memclip-metrics "$work/perfect.h5" "$work/noisy.h5" | grep -q 'text_to_image_R@1  *100.0 \[100.0, 100.0\]  *[0-9.]* \['
+report $? "a table with intervals"
+OMP_NUM_THREADS=1 ./memclip-metrics --json "$work/noisy.h5" > "$work/one" && OMP_NUM_THREADS=3 ./memclip-metrics --json "$work/noisy.h5" > "$work/three" &&
+  cmp -s "$work/one" "$work/three"
+report $? "the same numbers on 1 and 3 threads"
+for fault in width:models index:outside nan:finite short:entries; do
+  tests/make_features "$work/bad.h5" 0 "${fault%:*}"
+  refuses 1 "bad.h5.*${fault#*:}" "broken features are refused: ${fault%:*}" ./memclip-metrics "$work/bad.h5"
+done
+head -c 3000 "$work/noisy.h5" > "$work/half.h5"
+refuses 1 "half.h5" "a half-written file is refused" ./memclip-metrics "$work/half.h5"
+refuses 1 "No such file" "an absent file is refused" ./memclip-metrics "$work/absent.h5"
+mkdir "$work/empty"
+refuses 1 "features" "a directory without features is refused" ./memclip-metrics "$work/empty"
+refuses 2 "features" "no argument is an error of the command line" ./memclip-metrics
+echo "1..$count"

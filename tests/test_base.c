@@ -189,6 +189,12 @@ static void test_checksum(void **state) {
   for (size_t start = 0; start < 9; start++)
     for (size_t size = 0; size < 40; size++)
       assert_int_equal(checksum_crc32c(7, data + start, size), checksum_crc32c_portable(7, data + start, size));
+  static uint8_t run[100003];
+  for (uint64_t i = 0; i < sizeof run; i++)
+    run[i] = (uint8_t)(random_bits(&key, i / 8) >> 8 * (i % 8));
+  for (size_t size = 12280; size < sizeof run; size += 12283)
+    for (size_t start = 0; start < 3; start++)
+      assert_int_equal(checksum_crc32c(7, run + start, size - start), checksum_crc32c_portable(7, run + start, size - start));
   uint32_t whole = checksum_crc32c(0, data, sizeof data);
   assert_int_equal(checksum_crc32c(checksum_crc32c(0, data, 123), data + 123, sizeof data - 123), whole);
 }

@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
   }
   report("plain write and fsync", (double)bytes, raw, raw);
   report("checkpoint", (double)bytes, ours, raw);
-  report("checkpoint in background", (double)bytes, checkpoint_writer_last_seconds(writer), raw);
+  report("in background, with pruning", (double)bytes, checkpoint_writer_last_seconds(writer), raw);
   printf("snapshot: a step waits %.1f ms, %.1f GB/s\n", snapshot * 1e3, (double)bytes / snapshot * 1e-9);
   checkpoint_writer_close(writer);
   char *command = text_format("rm -r '%s'", folder);

@@ -1,14 +1,5 @@
 #include "scene_change.h"
 
-void scene_object_sort_cells(struct scene_object *object) {
-  for (int i = 1; i < object->copies; i++)
-    for (int j = i; j > 0 && object->cells[j - 1] > object->cells[j]; j--) {
-      int held = object->cells[j];
-      object->cells[j] = object->cells[j - 1];
-      object->cells[j - 1] = held;
-    }
-}
-
 /* Uniform over 0..count-1 without `now`. */
 static int draw_other(struct scene_draw *draw, int now, int count) {
   return (now + 1 + scene_draw_below(draw, count - 1)) % count;

@@ -14,5 +14,4 @@ enum scene_change {
 };
 /* False (scene undefined) where the drawn change does not apply; callers draw again. */
 bool scene_change(struct scene *scene, enum scene_change change, struct scene_draw *draw);
-void scene_object_sort_cells(struct scene_object *object);
 #endif

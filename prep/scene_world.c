@@ -104,6 +104,15 @@ static struct scene_object draw_object(const struct scene *scene, struct scene_d
   return object;
 }
 
+void scene_object_sort_cells(struct scene_object *object) {
+  for (int i = 1; i < object->copies; i++)
+    for (int j = i; j > 0 && object->cells[j - 1] > object->cells[j]; j--) {
+      int held = object->cells[j];
+      object->cells[j] = object->cells[j - 1];
+      object->cells[j - 1] = held;
+    }
+}
+
 /* Every copy and the sign get a cell of their own. */
 static void draw_cells(struct scene *scene, struct scene_draw *draw) {
   int cells[SCENE_CELLS], next = 0;

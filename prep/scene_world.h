@@ -54,6 +54,7 @@ enum {
   SCENE_LETTERS_MAX = 3,
   SCENE_ALPHABET = 12,
   SCENE_NO_FRAME = -1,
+  /* Of every SCENE_GROUP_EVERY scenes of a held-out split the first SCENE_GROUP share their short caption. */
   SCENE_GROUP = 4,
   SCENE_GROUP_EVERY = 16
 };
@@ -106,6 +107,7 @@ uint64_t scene_hash(const struct scene *scene);
 bool scene_pair_is_held_out(int shape, int colour);
 /* Whether the split may show this scene as far as its pairs go. */
 bool scene_pairs_fit(const struct scene *scene);
+void scene_object_sort_cells(struct scene_object *object);
 /* Marks the cells in use. */
 void scene_used_cells(const struct scene *scene, bool used[SCENE_CELLS]);
 #endif

@@ -4,13 +4,34 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct text_list { char **items; int count; };
-struct integer_list { int64_t *items; int count; };
-struct real_list { double *items; int count; };
+struct text_list {
+  char **items;
+  int count;
+};
+struct integer_list {
+  int64_t *items;
+  int count;
+};
+struct real_list {
+  double *items;
+  int count;
+};
 
-struct run_settings { char *stage, *directory, *device, *precision, *resume, *resume_reset; int64_t seed, threads, log_every; double time_limit_minutes; };
-struct model_settings { char *config, *weights, *activation; struct text_list train; bool gradient_checkpointing; double patch_dropout; struct real_list image_mean, image_std; };
-struct teacher_settings { char *config, *weights, *activation, *cache; };
+struct run_settings {
+  char *stage, *directory, *device, *precision, *resume, *resume_reset;
+  int64_t seed, threads, log_every;
+  double time_limit_minutes;
+};
+struct model_settings {
+  char *config, *weights, *activation;
+  struct text_list train;
+  bool gradient_checkpointing;
+  double patch_dropout;
+  struct real_list image_mean, image_std;
+};
+struct teacher_settings {
+  char *config, *weights, *activation, *cache;
+};
 struct memory_settings {
   bool present; /* the group stands in the input */
   char *tower, *init, *value_dtype;
@@ -27,23 +48,38 @@ struct data_settings {
   bool resampled, exif_orientation;
   double bad_sample_limit, max_image_megapixels;
 };
-struct loss_settings { char *distill; double long_weight, short_weight; };
+struct loss_settings {
+  char *distill;
+  double long_weight, short_weight;
+};
 struct optim_settings {
   double lr, beta1, beta2, eps, weight_decay, cooldown_end, cooldown_power, clip_norm;
   struct text_list no_decay;
   char *schedule;
   int64_t warmup_steps, epochs, cooldown_epochs, max_steps, accumulation;
 };
-struct validation_settings { int64_t every_epochs, every_steps; };
-struct early_stop_settings { char *metric, *mode; int64_t patience; double min_delta; };
-struct checkpoint_settings { int64_t every_steps, every_epochs, keep; double every_minutes; struct integer_list archive_epochs; };
+struct validation_settings {
+  int64_t every_epochs, every_steps;
+};
+struct early_stop_settings {
+  char *metric, *mode;
+  int64_t patience;
+  double min_delta;
+};
+struct checkpoint_settings {
+  int64_t every_steps, every_epochs, keep;
+  double every_minutes;
+  struct integer_list archive_epochs;
+};
 struct eval_settings {
   struct text_list datasets, checkpoints, labels, text;
   char *root, *coco_root, *flickr30k_root, *iiw_root, *docci_root, *urban1k_root, *dci_root, *sharegpt4v_root, *protocol;
   int64_t batch_size;
   bool save_features, memory_usage;
 };
-struct segment_settings { char *dataset, *root, *classes, *templates; };
+struct segment_settings {
+  char *dataset, *root, *classes, *templates;
+};
 struct debug_settings { /* each exact saving can be turned off; the numbers stay the same */
   bool pooled_last_block, crop_text, share_prefix, skip_frozen, overlap, poison;
 };

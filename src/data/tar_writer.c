@@ -33,7 +33,6 @@ enum status tar_writer_open(const char *path, struct tar_writer **result) {
   writer->archive = archive_write_new();
   writer->entry = archive_entry_new();
   archive_write_set_format_pax_restricted(writer->archive);
-  archive_write_set_format_option(writer->archive, "pax", "hdrcharset", "BINARY"); /* names are bytes, whatever the locale */
   *result = writer;
   if (archive_write_open_filename(writer->archive, writer->temporary) == ARCHIVE_OK)
     return STATUS_OK;

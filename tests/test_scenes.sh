@@ -36,6 +36,7 @@ done
 same "$(find "$work/one" -name '*.part' | wc -l)" 0 "no unfinished file is left"
 same "$(ls "$work/train" | wc -l) $(ls "$work/val" | wc -l)" "1600 800" "jpg, txt, json and class.png for every sample"
 same "$(ls "$work/one"/train-*.tar | wc -l) $(ls "$work/one"/pairs-*.tar | wc -l)" "7 2" "shards of the size asked for"
+same "$(tar tf "$work/one/val-000000.tar" 2>&1 | head -n 2 | tr '\n' ' ')" "val00000000.jpg val00000000.txt " "shards are plain tar files"
 same "$(od -An -tx1 -N3 "$work/val/val00000000.jpg" | tr -d ' ')" ffd8ff "pictures are JPEG"
 
 hashes() {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# memclip-metrics on small features files of its own making, sound and broken. Prints TAP.
+# The programs for after a run, on small features files and run directories of its own making, sound and broken. Prints TAP.
 count=0
 report() { # status, name
   count=$((count + 1))
@@ -41,4 +41,22 @@ refuses 1 "No such file" "an absent file is refused" ./memclip-metrics "$work/ab
 mkdir "$work/empty"
 refuses 1 "features" "a directory without features is refused" ./memclip-metrics "$work/empty"
 refuses 2 "features" "no argument is an error of the command line" ./memclip-metrics
+
+# ---- memclip-plot
+mkdir -p "$work/runs/one" "$work/runs/it's two"
+for step in 10 20 30 40; do
+  echo "{\"step\": $step, \"epoch\": 0.1, \"time\": $step.5, \"train/loss\": 3.$step, \"train/lr\": null, \"val/similarity_mean\": 0.$step}"
+done > "$work/runs/one/metrics.jsonl"
+cp "$work/runs/one/metrics.jsonl" "$work/runs/it's two/"
+printf '{"step": 50, "train/lo' >> "$work/runs/one/metrics.jsonl"
+mkdir "$work/runs/broken" && echo 'step 1' > "$work/runs/broken/metrics.jsonl" && echo '{"step": 2}' >> "$work/runs/broken/metrics.jsonl"
+if command -v gnuplot > /dev/null; then
+  ./memclip-plot --out "$work/plots" "$work/runs/one" "$work/runs/it's two" > "$work/out" 2> "$work/err" && test -s "$work/plots/loss.png" &&
+    grep -q "it's two" "$work/plots/loss.svg" && test -s "$work/plots/similarity.svg" && ! test -e "$work/plots/learning_rate.svg"
+  report $? "curves of two runs, one still writing"
+else
+  report 0 "curves of two runs, one still writing # SKIP no gnuplot"
+fi
+refuses 1 "metrics.jsonl:1" "a damaged report is refused" ./memclip-plot --out "$work/plots" "$work/runs/broken"
+refuses 1 "absent" "a run that is not there is refused" ./memclip-plot "$work/runs/absent"
 echo "1..$count"

@@ -12,7 +12,15 @@
   X(cpu_kernel_narrow, (bf16 * to, const float *from, int64_t count))                                                                      \
   X(cpu_kernel_add_row, (float *sum, enum dtype dtype, const void *row, int64_t count))                                                    \
   X(cpu_kernel_attention, (const struct attention *call, int64_t sample, int64_t head, float *work))                                       \
-  X(cpu_kernel_attention_backward, (const struct attention *call, int64_t sample, int64_t head, float *work))
+  X(cpu_kernel_attention_backward, (const struct attention *call, int64_t sample, int64_t head, float *work))                              \
+  X(cpu_kernel_bag_sum, (const struct cpu_bag *bag, int64_t first, int64_t rows))                                                          \
+  X(cpu_kernel_bag_dot, (const struct cpu_bag *bag, int64_t first, int64_t rows))                                                          \
+  X(cpu_kernel_bag_scatter, (const struct cpu_bag *bag, const int32_t *first, const struct cpu_bag_entry *entry, int64_t slot))            \
+  X(cpu_kernel_memory_pack_keys, (const struct memory_select *call, int64_t half, float *packed))                                          \
+  X(cpu_kernel_memory_select, (const struct memory_select *call, int64_t head, int64_t first, const float *packed, float *work))
+
+struct cpu_bag;
+struct cpu_bag_entry;
 
 #define CPU_KERNEL_FIELD(name, arguments) void(*name) arguments;
 struct cpu_kernels {

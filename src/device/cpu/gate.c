@@ -1,83 +1,51 @@
 /* Gates of the memory layer: element by element (u = m silu(g)) and one scalar per token. */
 #include "device/cpu/cpu.h"
-#include <math.h>
 #include <string.h>
 
-static float sigmoid(float x) {
-  return 1.0f / (1.0f + expf(-x));
-}
+enum { ELEMENTS_AT_A_TIME = 8192 };
 
-/* u = m g sigma(g) */
 void cpu_gate(struct device *self, const struct gate *call) {
+  const struct cpu_kernels *kernel = cpu_from_device(self)->kernel;
+  int64_t total = call->rows * call->columns;
 #pragma omp parallel for num_threads(self->threads) schedule(static)
-  for (int64_t i = 0; i < call->rows * call->columns; i++) {
-    float g = cpu_load(call->dtype, call->g, i);
-    cpu_store(call->dtype, call->u, i, cpu_load(call->dtype, call->m, i) * g * sigmoid(g));
-  }
+  for (int64_t first = 0; first < total; first += ELEMENTS_AT_A_TIME)
+    kernel->cpu_kernel_gate(call, first, total - first < ELEMENTS_AT_A_TIME ? total - first : ELEMENTS_AT_A_TIME);
 }
 
-/* dm = du silu(g), dg = du m sigma (1 + g (1 - sigma)); columns are shared out, so that a column is summed in order of the rows. */
 void cpu_gate_backward(struct device *self, const struct gate *call) {
+  struct cpu_device *cpu = cpu_from_device(self);
+  struct cpu_chunks chunks = cpu_chunks(call->rows);
+  float *partial = cpu_scratch(cpu, CPU_SCRATCH_COLUMNS, (size_t)(chunks.count * call->columns) * sizeof *partial);
 #pragma omp parallel for num_threads(self->threads) schedule(static)
-  for (int64_t c = 0; c < call->columns; c++) {
-    float sum = 0;
-    for (int64_t n = 0; n < call->rows; n++) {
-      int64_t i = n * call->columns + c;
-      float g = cpu_load(call->dtype, call->g, i), m = cpu_load(call->dtype, call->m, i), du = cpu_load(call->dtype, call->du, i);
-      float s = sigmoid(g), dg = du * m * s * (1 + g * (1 - s));
-      cpu_store(call->dtype, call->dm, i, du * g * s);
-      cpu_store(call->dtype, call->dg, i, dg);
-      sum += dg;
-    }
-    if (call->dgate_bias)
-      call->dgate_bias[c] += sum;
+  for (int64_t chunk = 0; chunk < chunks.count; chunk++) {
+    int64_t first, rows = cpu_chunk_range(chunks, call->rows, chunk, &first);
+    float *sum = partial + chunk * call->columns;
+    memset(sum, 0, (size_t)call->columns * sizeof *sum);
+    cpu->kernel->cpu_kernel_gate_backward(call, first, rows, sum);
   }
+  cpu_add_chunks(cpu, partial, chunks.count, call->columns, call->columns, call->dgate_bias);
 }
 
-/* s = sigma(<x, weight> + bias), y = s o */
 void cpu_token_gate(struct device *self, const struct token_gate *call) {
+  const struct cpu_kernels *kernel = cpu_from_device(self)->kernel;
 #pragma omp parallel for num_threads(self->threads) schedule(static)
-  for (int64_t n = 0; n < call->rows; n++) {
-    float z = call->bias ? call->bias[0] : 0;
-    for (int64_t c = 0; c < call->in; c++)
-      z += cpu_load(call->dtype, call->x, n * call->in + c) * call->weight[c];
-    float s = call->s[n] = sigmoid(z);
-    for (int64_t c = 0; c < call->width; c++)
-      cpu_store(call->dtype, call->y, n * call->width + c, s * cpu_load(call->dtype, call->o, n * call->width + c));
-  }
-}
-
-/* dz[n] = s (1-s) <dy, o>; do = s dy; dx += dz weight */
-static void token_gate_row(const struct token_gate *call, int64_t n, float *dz) {
-  float s = call->s[n], product = 0;
-  for (int64_t c = 0; c < call->width; c++) {
-    float dy = cpu_load(call->dtype, call->dy, n * call->width + c);
-    product += dy * cpu_load(call->dtype, call->o, n * call->width + c);
-    cpu_store(call->dtype, call->d_o, n * call->width + c, s * dy);
-  }
-  *dz = s * (1 - s) * product;
-  for (int64_t c = 0; call->dx && c < call->in; c++) {
-    int64_t i = n * call->in + c;
-    cpu_store(call->dtype, call->dx, i, cpu_load(call->dtype, call->dx, i) + *dz * call->weight[c]);
-  }
+  for (int64_t n = 0; n < call->rows; n++)
+    kernel->cpu_kernel_token_gate(call, n);
 }
 
 void cpu_token_gate_backward(struct device *self, const struct token_gate *call) {
-  float *dz = cpu_scratch(cpu_from_device(self), CPU_SCRATCH_ROWS, (size_t)call->rows * sizeof *dz);
+  struct cpu_device *cpu = cpu_from_device(self);
+  struct cpu_chunks chunks = cpu_chunks(call->rows);
+  int64_t stride = call->in + 1; /* dweight, then dbias */
+  float *partial = cpu_scratch(cpu, CPU_SCRATCH_COLUMNS, (size_t)(chunks.count * stride) * sizeof *partial);
 #pragma omp parallel for num_threads(self->threads) schedule(static)
-  for (int64_t n = 0; n < call->rows; n++)
-    token_gate_row(call, n, dz + n);
-#pragma omp parallel for num_threads(self->threads) schedule(static)
-  for (int64_t c = 0; c < call->in; c++) {
-    float sum = 0;
-    for (int64_t n = 0; call->dweight && n < call->rows; n++)
-      sum += dz[n] * cpu_load(call->dtype, call->x, n * call->in + c);
-    if (call->dweight)
-      call->dweight[c] += sum;
+  for (int64_t chunk = 0; chunk < chunks.count; chunk++) {
+    int64_t first, rows = cpu_chunk_range(chunks, call->rows, chunk, &first);
+    float *sum = partial + chunk * stride;
+    memset(sum, 0, (size_t)stride * sizeof *sum);
+    for (int64_t n = first; n < first + rows; n++)
+      cpu->kernel->cpu_kernel_token_gate_backward(call, n, sum);
   }
-  float sum = 0;
-  for (int64_t n = 0; n < call->rows; n++)
-    sum += dz[n];
-  if (call->dbias)
-    call->dbias[0] += sum;
+  cpu_add_chunks(cpu, partial, chunks.count, stride, call->in, call->dweight);
+  cpu_add_chunks(cpu, partial + call->in, chunks.count, stride, 1, call->dbias);
 }

@@ -17,7 +17,11 @@
   X(cpu_kernel_bag_dot, (const struct cpu_bag *bag, int64_t first, int64_t rows))                                                          \
   X(cpu_kernel_bag_scatter, (const struct cpu_bag *bag, const int32_t *first, const struct cpu_bag_entry *entry, int64_t slot))            \
   X(cpu_kernel_memory_pack_keys, (const struct memory_select *call, int64_t half, float *packed))                                          \
-  X(cpu_kernel_memory_select, (const struct memory_select *call, int64_t head, int64_t first, const float *packed, float *work))
+  X(cpu_kernel_memory_select, (const struct memory_select *call, int64_t head, int64_t first, const float *packed, float *work))           \
+  X(cpu_kernel_gate, (const struct gate *call, int64_t first, int64_t count))                                                              \
+  X(cpu_kernel_gate_backward, (const struct gate *call, int64_t first, int64_t rows, float *bias_sum))                                     \
+  X(cpu_kernel_token_gate, (const struct token_gate *call, int64_t row))                                                                   \
+  X(cpu_kernel_token_gate_backward, (const struct token_gate *call, int64_t row, float *sum))
 
 struct cpu_bag;
 struct cpu_bag_entry;

@@ -83,17 +83,30 @@ static void add_known(const struct scene_object *object, struct text *out) {
 }
 
 /* Left of: every copy of a lies in a column left of all of b's; above likewise with rows. */
-static enum relation relate(const struct scene_object *a, const struct scene_object *b) {
-  bool left = true, right = true, above = true, below = true;
+static bool lies(const struct scene_object *a, enum relation relation, const struct scene_object *b) {
   for (int i = 0; i < a->copies; i++)
     for (int j = 0; j < b->copies; j++) {
       int columns = a->cells[i] % 3 - b->cells[j] % 3, rows = a->cells[i] / 3 - b->cells[j] / 3;
-      left = left && columns < 0;
-      right = right && columns > 0;
-      above = above && rows < 0;
-      below = below && rows > 0;
+      int step = relation == RELATION_LEFT ? -columns : relation == RELATION_RIGHT ? columns : relation == RELATION_ABOVE ? -rows : rows;
+      if (step <= 0)
+        return false;
     }
-  return left ? RELATION_LEFT : right ? RELATION_RIGHT : above ? RELATION_ABOVE : below ? RELATION_BELOW : RELATION_NONE;
+  return true;
+}
+
+/* The first relation that holds. */
+static enum relation relate(const struct scene_object *a, const struct scene_object *b) {
+  for (int relation = RELATION_LEFT; relation <= RELATION_BELOW; relation++)
+    if (lies(a, (enum relation)relation, b))
+      return (enum relation)relation;
+  return RELATION_NONE;
+}
+
+/* Whether the entry of an object tells its place, not its relation to the main one. */
+static bool entry_tells_place(const struct scene *scene, int object) {
+  if (scene->object[object].copies > 1)
+    return false;
+  return relate(&scene->object[object], &scene->object[0]) == RELATION_NONE || pick(&scene->long_key, FACT_ENTRY, object, 1, 3) == 0;
 }
 
 static void write_short(const struct scene *scene, struct text *out) {
@@ -140,7 +153,7 @@ static void write_entry(const struct scene *scene, const struct sentence *senten
   const struct scene_object *object = &scene->object[sentence->a];
   enum relation relation = relate(object, &scene->object[0]);
   int form = pick(&scene->long_key, FACT_ENTRY, sentence->a, 0, 2);
-  bool place = object->copies == 1 && (relation == RELATION_NONE || pick(&scene->long_key, FACT_ENTRY, sentence->a, 1, 3) == 0);
+  bool place = entry_tells_place(scene, sentence->a);
   if (!place && relation == RELATION_NONE) {
     text_append_format(out, form ? "there %s also " : "the picture shows ", is_are(object));
     add_full_noun(object, out);
@@ -324,6 +337,42 @@ void scene_caption(const struct scene *scene, struct text *out) {
     writers[plan.sentence[i].fact](scene, &plan.sentence[i], out);
     close_sentence(out, start);
   }
+}
+
+static bool same_cells(const struct scene_object *a, const struct scene_object *b) {
+  return a->copies == b->copies && memcmp(a->cells, b->cells, (size_t)a->copies * sizeof a->cells[0]) == 0;
+}
+
+static bool relation_stays(const struct scene *told, const struct scene *shown, int a, int b) {
+  enum relation relation = relate(&told->object[a], &told->object[b]);
+  return relation == RELATION_NONE || lies(&shown->object[a], relation, &shown->object[b]);
+}
+
+static bool layout_stays(const struct scene *told, const struct scene *shown, const struct sentence *sentence) {
+  switch (sentence->fact) {
+  case FACT_PLACE:
+  case FACT_COPIES:
+    return same_cells(&told->object[sentence->a], &shown->object[sentence->a]);
+  case FACT_ENTRY:
+    return entry_tells_place(told, sentence->a) ? same_cells(&told->object[sentence->a], &shown->object[sentence->a])
+                                                : relation_stays(told, shown, sentence->a, 0);
+  case FACT_RELATION:
+  case FACT_PAIR:
+    return relation_stays(told, shown, sentence->a, sentence->b);
+  case FACT_SIGN:
+    return told->sign_cell == shown->sign_cell;
+  default:
+    return true;
+  }
+}
+
+bool scene_caption_misplaces(const struct scene *told, const struct scene *shown) {
+  struct plan plan = {.scene = told};
+  plan_long(&plan);
+  for (int i = 0; i < plan.count; i++)
+    if (!layout_stays(told, shown, &plan.sentence[i]))
+      return true;
+  return false;
 }
 
 size_t scene_short_length(const char *caption) {

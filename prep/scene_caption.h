@@ -9,6 +9,8 @@
 void scene_caption(const struct scene *scene, struct text *out); /* appends the long caption */
 /* Length of the short caption at the head of a long one, without its ".". */
 size_t scene_short_length(const char *caption);
+/* Whether the caption of `told` states a place or relation that the picture of `shown` makes false; both hold the same objects. */
+bool scene_caption_misplaces(const struct scene *told, const struct scene *shown);
 /* Whether a picture's scene makes the short caption of `told` true. */
 bool scene_fits_short(const struct scene *scene, const struct scene *told);
 #endif

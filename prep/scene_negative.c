@@ -92,6 +92,12 @@ static enum scene_change draw_change(enum negative_kind kind, struct scene_draw 
   return kind <= NEGATIVE_COUNT ? (enum scene_change)kind : (enum scene_change)scene_draw_below(draw, CHANGE_KINDS);
 }
 
+/* Other changes make a told fact false by themselves; another layout may still fit what the caption says of it ("above", for what was above
+ * and to the left). Asked in both directions, as all else. */
+static bool is_false(enum scene_change change, const struct scene *scene, const struct scene *changed) {
+  return change != CHANGE_RELATION || (scene_caption_misplaces(changed, scene) && scene_caption_misplaces(scene, changed));
+}
+
 /* Tries changes until one makes a wrong caption of the kind; *wrong is scratch. */
 static bool make_negative(uint64_t seed, const struct scene *scene, const char *right, struct scene_negative *negative,
                           struct text *wrong) {
@@ -101,7 +107,8 @@ static bool make_negative(uint64_t seed, const struct scene *scene, const char *
     return false;
   for (int attempt = 0; attempt < attempts; attempt++) {
     struct scene changed = *scene;
-    if (!scene_change(&changed, draw_change(negative->kind, &draw), &draw))
+    enum scene_change change = draw_change(negative->kind, &draw);
+    if (!scene_change(&changed, change, &draw) || !is_false(change, scene, &changed))
       continue;
     text_clear(wrong);
     scene_caption(&changed, wrong);

@@ -103,6 +103,27 @@ static void test_order_of_objects_does_not_count(void **state) {
   assert_true(scene_hash(&turned) == scene_hash(&scenes[5]));
 }
 
+/* A caption fits its own picture, and a mirror image that turned the place it tells does not. */
+static void test_misplaced(void **state) {
+  (void)state;
+  int misplaced = 0, fitting = 0;
+  for (int i = 0; i < SCENES; i++) {
+    struct scene mirrored = scenes[i];
+    assert_false(scene_caption_misplaces(&scenes[i], &scenes[i]));
+    for (int a = 0; a < mirrored.objects; a++) {
+      for (int c = 0; c < mirrored.object[a].copies; c++)
+        mirrored.object[a].cells[c] = mirrored.object[a].cells[c] / 3 * 3 + 2 - mirrored.object[a].cells[c] % 3;
+      scene_object_sort_cells(&mirrored.object[a]);
+    }
+    bool told = scene_caption_misplaces(&scenes[i], &mirrored);
+    misplaced += told;
+    fitting += !told;
+    if (scenes[i].object[0].copies == 1 && scenes[i].object[0].cells[0] % 3 != 1)
+      assert_true(told);
+  }
+  assert_true(misplaced > SCENES / 2 && fitting > 0);
+}
+
 static void test_negatives(void **state) {
   (void)state;
   struct scene_negatives negatives = {0};
@@ -134,6 +155,7 @@ int main(void) {
       cmocka_unit_test(test_groups),
       cmocka_unit_test(test_changes),
       cmocka_unit_test(test_order_of_objects_does_not_count),
+      cmocka_unit_test(test_misplaced),
       cmocka_unit_test(test_negatives),
   };
   return cmocka_run_group_tests_name("scenes", tests, make_scenes, NULL);

@@ -170,9 +170,13 @@ static char *label_of_path(const char *path) {
   return label;
 }
 
+/* The model as eval calls it ("model" when it was given no label: then the path tells more). */
 static void read_names(struct store *store, struct features *features) {
-  if (store_read_attribute(store, "dataset", &features->data_set) != STATUS_OK)
+  if (store_read_attribute(store, "data_set", &features->data_set) != STATUS_OK)
     features->data_set = NULL;
+  if (store_read_attribute(store, "model", &features->label) == STATUS_OK && strcmp(features->label, "model") != 0)
+    return;
+  memory_release(features->label);
   features->label = label_of_path(features->path);
 }
 

@@ -16,8 +16,8 @@ static const struct kind {
     {"recall_1", "Recall at 1 (validation)", "R@1 in %", 100, false, false, {"val/image_to_text_R@1", "val/text_to_image_R@1"}},
     {"recall_5", "Recall at 5 (validation)", "R@5 in %", 100, false, false, {"val/image_to_text_R@5", "val/text_to_image_R@5"}},
     {"recall_10", "Recall at 10 (validation)", "R@10 in %", 100, false, false, {"val/image_to_text_R@10", "val/text_to_image_R@10"}},
-    {"group_recall", "Recall at 1 among look-alikes (validation)", "R@1 in %", 100, false, false, {"val/group_*"}},
-    {"negatives", "Right caption before wrong one (validation)", "share in %", 100, false, false, {"val/negative_*"}},
+    {"group_recall", "Recall at 1 among look-alikes (validation)", "R@1 in %", 100, false, false, {"val/within_group_*"}},
+    {"negatives", "Right caption before wrong one (validation)", "share in %", 100, false, false, {"val/negative_accuracy*"}},
     {"learning_rate", "Learning rate", "learning rate", 1, false, false, {"train/lr"}},
     {"throughput", "Throughput", "samples per second", 1, true, false, {"train/samples_per_second"}},
     {"waiting", "Time spent waiting for data", "share in %", 100, true, false, {"train/waiting_share"}},
@@ -27,8 +27,10 @@ static const struct kind {
 };
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0], PATTERNS_MAX = 6 };
 /* Ranks, times and sizes that say nothing over the steps. */
-static const char *const undrawn[] = {"val/*_mean_rank", "val/*_median_rank", "val/*_low",    "val/*_high",  "val/num_samples",
-                                      "train/step",      "train/epoch",       "val/R@1_mean", "val/*samples"};
+static const char *const undrawn[] = {"val/*_mean_rank", "val/*_median_rank", "val/within_group_chance",
+                                      "val/*_low",       "val/*_high",        "val/num_samples",
+                                      "train/step",      "train/epoch",       "val/R@1_mean",
+                                      "val/*samples"};
 
 static int kind_of(const char *name) {
   for (int k = 0; k < KIND_COUNT; k++)

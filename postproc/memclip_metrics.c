@@ -17,7 +17,7 @@ enum { DRAWS_MAX = 1000000, NAME_COLUMN = 32, VALUE_COLUMN = 24 };
 static const struct argp_option option_table[] = {
     {"json", OPTION_JSON, NULL, 0, "Print one flat JSON object (a list for several files), fractions in place of percent", 0},
     {"draws", OPTION_DRAWS, "N", 0, "Bootstrap draws over images (default 1000; 0 leaves the intervals out)", 0},
-    {"seed", OPTION_SEED, "S", 0, "Number that fixes the draws (default 0)", 0},
+    {"seed", OPTION_SEED, "S", 0, "Number that fixes the draws (default 1)", 0},
     {0},
 };
 
@@ -70,7 +70,7 @@ static json_t *describe_result(const struct result *result, bool intervals) {
   json_t *object = json_object();
   json_object_set_new(object, "file", json_string(result->features.path));
   if (result->features.data_set)
-    json_object_set_new(object, "dataset", json_string(result->features.data_set));
+    json_object_set_new(object, "data_set", json_string(result->features.data_set));
   json_object_set_new(object, "images", json_integer(result->features.set.image_count));
   json_object_set_new(object, "texts", json_integer(result->features.set.text_count));
   for (int m = 0; m < result->measures.count; m++) {
@@ -185,7 +185,7 @@ int main(int argument_count, char **arguments) {
       NULL,
       NULL};
   argp_err_exit_status = STATUS_USAGE;
-  struct command command = {.draws = MEASURE_DRAWS};
+  struct command command = {.draws = MEASURE_DRAWS, .seed = MEASURE_SEED};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);
   enum status status = run(&command);
   if (status != STATUS_OK)

@@ -74,7 +74,7 @@ static enum status write_features(struct store *store, double noise, const char 
   TRY(store_write(store, "negative/features", DTYPE_F32, 2, (const int64_t[]){NEGATIVES, WIDTH}, negatives));
   TRY(store_write(store, "negative/right_text", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, right));
   TRY(store_write(store, "negative/image", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, image));
-  TRY(store_write_attribute(store, "dataset", "val"));
+  TRY(store_write_attribute(store, "data_set", "val"));
   return write_names(store);
 }
 

@@ -214,16 +214,20 @@ static void test_groups_and_negatives(void **state) {
   struct measure_list list;
   measure_retrieval(&(struct retrieval){images, texts, 5, 5, 3, owner}, &(struct measure_extras){group, negatives, right, image, kinds, 3},
                     100, 0, &list);
-  const struct measure *measure = measure_find(&list, "group_text_to_image_R@1");
+  const struct measure *measure = measure_find(&list, "within_group_R@1");
   assert_non_null(measure);
   assert_true(measure->count == 4 && measure->value == 0.5);
-  measure = measure_find(&list, "group_image_to_text_R@1");
+  measure = measure_find(&list, "within_group_image_to_text_R@1");
   assert_true(measure->count == 4 && measure->value == 0.5 && measure->interval.low < 0.5 && measure->interval.high > 0.5);
-  measure = measure_find(&list, "negative_swap");
+  measure = measure_find(&list, "negative_accuracy_swap");
   assert_true(measure->count == 2 && measure->value == 0.5);
-  measure = measure_find(&list, "negative_attribute");
+  measure = measure_find(&list, "negative_accuracy_attribute");
   assert_true(measure->count == 1 && measure->value == 0);
-  assert_null(measure_find(&list, "negative_all"));
+  assert_null(measure_find(&list, "negative_accuracy_object"));
+  measure = measure_find(&list, "negative_accuracy");
+  assert_true(measure->count == 3 && fabs(measure->value - 1.0 / 3) <= 1e-12 && measure->chance == 0.5);
+  assert_true(measure_find(&list, "image_to_text_R@1")->chance == 0.2 && measure_find(&list, "text_to_image_R@5")->chance == 1);
+  assert_true(measure_find(&list, "within_group_R@1")->chance == 0.5);
   measure = measure_find(&list, "image_to_text_median_rank");
   assert_true(measure->rank && measure->value >= 1);
   measure_release(&list);

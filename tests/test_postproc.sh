@@ -21,8 +21,8 @@ report $? "features are made"
 
 # ---- memclip-metrics
 ./memclip-metrics --json "$work/perfect.h5" > "$work/perfect.json" && grep -q '"text_to_image_R@1": 1.0' "$work/perfect.json" &&
-  grep -q '"image_to_text_R@1_low": 1.0' "$work/perfect.json" && grep -q '"negative_swap": 1.0' "$work/perfect.json" &&
-  grep -q '"group_text_to_image_R@1": 1.0' "$work/perfect.json"
+  grep -q '"image_to_text_R@1_low": 1.0' "$work/perfect.json" && grep -q '"negative_accuracy_swap": 1.0' "$work/perfect.json" &&
+  grep -q '"within_group_R@1": 1.0' "$work/perfect.json"
 report $? "perfect features score perfectly"
 ./memclip-metrics --json "$work/perfect.h5" "$work/noisy.h5" | head -1 | grep -q '^\['
 report $? "several files make a list"

@@ -1,5 +1,6 @@
 #include "metric/measure.h"
 #include "base/memory.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,9 +19,9 @@ static void add_value(struct measure *measure, double value, int64_t image) {
   measure->image[measure->count++] = image;
 }
 
-/* Five measures of one direction. image_of_query NULL: query i is image i. */
-static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count,
-                          const int64_t *image_of_query) {
+/* Five measures of one direction. image_of_query NULL: query i is image i. chance[k]: of a rank below k. */
+static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count, const int64_t *image_of_query,
+                          const double *chance) {
   static const struct {
     const char *name;
     int64_t below; /* hit: rank < below; 0: the rank itself */
@@ -30,10 +31,31 @@ static void add_direction(struct measure_list *list, const char *prefix, const i
     struct measure *measure = add_measure(list, prefix, statistics[s].name, count);
     measure->rank = statistics[s].below == 0;
     measure->median = statistics[s].median;
+    measure->chance = measure->rank ? NAN : chance[statistics[s].below];
     for (int64_t i = 0; i < count; i++)
       if (ranks[i] >= 0)
         add_value(measure, measure->rank ? (double)(ranks[i] + 1) : ranks[i] < statistics[s].below, image_of_query ? image_of_query[i] : i);
   }
+}
+
+enum { RECALL_MAX = 10 };
+/* chance[k] = mean over images with c of the M texts of 1 - prod_{m < k} (M - c - m) / (M - m): k drawn texts hold one of the c. */
+static void chance_of_images(const struct retrieval *set, double chance[RECALL_MAX + 1]) {
+  int64_t *texts = memory_allocate((size_t)(set->image_count + 1) * sizeof *texts, "texts of images"), asked = 0;
+  for (int64_t j = 0; j < set->text_count; j++)
+    texts[set->image_of_text[j]]++;
+  for (int64_t i = 0; i < set->image_count; i++) {
+    double missed = 1;
+    asked += texts[i] > 0;
+    for (int k = 1; k <= RECALL_MAX && texts[i] > 0; k++) {
+      double left = (double)(set->text_count - k + 1), others = left - (double)texts[i];
+      missed *= others > 0 ? others / left : 0;
+      chance[k] += 1 - missed;
+    }
+  }
+  for (int k = 1; k <= RECALL_MAX && asked > 0; k++)
+    chance[k] /= (double)asked;
+  memory_release(texts);
 }
 
 /* A plain sum in order: equal features give equal scores here too. */
@@ -64,31 +86,40 @@ static void chain_members(const int64_t *group, int64_t groups, int64_t count, c
   }
 }
 
-/* 1 when the text's image scores best among the images of its group, the first of equals winning. */
-static double text_hits(const struct retrieval *set, int64_t text, int64_t first_image, const int64_t *next) {
-  int64_t best = -1;
-  float best_score = 0;
-  for (int64_t i = first_image; i >= 0; i = next[i]) {
-    float s = score(set->images + i * set->width, set->texts + text * set->width, set->width);
-    if (best >= 0 && !(s > best_score))
-      continue;
-    best = i;
-    best_score = s;
-  }
-  return best == set->image_of_text[text];
+/* 1 when the text's image scores more than every other image of its group, chained from `first`. */
+static double text_hits(const struct retrieval *set, int64_t text, int64_t first, const int64_t *next) {
+  const float *feature = set->texts + text * set->width;
+  int64_t own = set->image_of_text[text];
+  float own_score = score(set->images + own * set->width, feature, set->width);
+  for (int64_t i = first; i >= 0; i = next[i])
+    if (i != own && !(own_score > score(set->images + i * set->width, feature, set->width)))
+      return 0;
+  return 1;
 }
 
-static double image_hits(const struct retrieval *set, int64_t image, int64_t first_text, const int64_t *next) {
-  int64_t best = -1;
-  float best_score = 0;
-  for (int64_t j = first_text; j >= 0; j = next[j]) {
+/* 1 when a text of the image scores more than every text of the other images of its group. */
+static double image_hits(const struct retrieval *set, int64_t image, int64_t first, const int64_t *next) {
+  float best_own = -INFINITY, best_other = -INFINITY;
+  for (int64_t j = first; j >= 0; j = next[j]) {
     float s = score(set->images + image * set->width, set->texts + j * set->width, set->width);
-    if (best >= 0 && !(s > best_score))
-      continue;
-    best = j;
-    best_score = s;
+    float *best = set->image_of_text[j] == image ? &best_own : &best_other;
+    *best = s > *best ? s : *best;
   }
-  return best >= 0 && set->image_of_text[best] == image;
+  return best_own > best_other;
+}
+
+static int64_t count_chain(int64_t first, const int64_t *next) {
+  int64_t count = 0;
+  for (int64_t i = first; i >= 0; i = next[i])
+    count++;
+  return count;
+}
+
+static int64_t count_own_texts(const struct retrieval *set, int64_t image, int64_t first, const int64_t *next) {
+  int64_t count = 0;
+  for (int64_t j = first; j >= 0; j = next[j])
+    count += set->image_of_text[j] == image;
+  return count;
 }
 
 /* Groups of one image ask nothing and are left out. */
@@ -98,18 +129,24 @@ static void add_groups(struct measure_list *list, const struct retrieval *set, c
   int64_t *first_text = first_image + groups, *next_image = first_text + groups, *next_text = next_image + images;
   chain_members(group, groups, images, NULL, first_image, next_image);
   chain_members(group, groups, texts, set->image_of_text, first_text, next_text);
-  struct measure *measure = add_measure(list, "group_text_to_image_", "R@1", texts);
+  struct measure *measure = add_measure(list, "within_group_", "R@1", texts);
   for (int64_t j = 0; j < texts; j++) {
     int64_t image = set->image_of_text[j], g = group[image];
-    if (g >= 0 && next_image[first_image[g]] >= 0)
-      add_value(measure, text_hits(set, j, first_image[g], next_image), image);
+    if (g < 0 || next_image[first_image[g]] < 0)
+      continue;
+    add_value(measure, text_hits(set, j, first_image[g], next_image), image);
+    measure->chance += 1.0 / (double)count_chain(first_image[g], next_image);
   }
-  measure = add_measure(list, "group_image_to_text_", "R@1", images);
+  measure = add_measure(list, "within_group_image_to_text_", "R@1", images);
   for (int64_t i = 0; i < images; i++) {
     int64_t g = group[i];
-    if (g >= 0 && next_image[first_image[g]] >= 0 && first_text[g] >= 0)
-      add_value(measure, image_hits(set, i, first_text[g], next_text), i);
+    if (g < 0 || next_image[first_image[g]] < 0 || first_text[g] < 0)
+      continue;
+    add_value(measure, image_hits(set, i, first_text[g], next_text), i);
+    measure->chance += (double)count_own_texts(set, i, first_text[g], next_text) / (double)count_chain(first_text[g], next_text);
   }
+  for (int m = list->count - 2; m < list->count; m++)
+    list->items[m].chance /= list->items[m].count > 0 ? (double)list->items[m].count : 1;
   memory_release(first_image);
 }
 
@@ -123,13 +160,17 @@ static struct measure *find_or_add(struct measure_list *list, const char *prefix
 }
 
 static void add_negatives(struct measure_list *list, const struct retrieval *set, const struct measure_extras *extras) {
-  for (int64_t q = 0; q < extras->negative_count; q++) {
-    const char *kind = extras->negative_kind ? extras->negative_kind[q] : "all";
-    struct measure *measure = find_or_add(list, "negative_", kind, extras->negative_count);
-    const float *image = set->images + extras->negative_image[q] * set->width;
-    float right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
-    add_value(measure, right > score(image, extras->negatives + q * set->width, set->width), extras->negative_image[q]);
-  }
+  for (int kinds = 0; kinds <= (extras->negative_kind != NULL); kinds++)
+    for (int64_t q = 0; q < extras->negative_count; q++) {
+      char kind[MEASURE_NAME_BYTES] = "";
+      if (kinds)
+        snprintf(kind, sizeof kind, "_%s", extras->negative_kind[q]);
+      struct measure *measure = find_or_add(list, "negative_accuracy", kind, extras->negative_count);
+      const float *image = set->images + extras->negative_image[q] * set->width;
+      float right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
+      add_value(measure, right > score(image, extras->negatives + q * set->width, set->width), extras->negative_image[q]);
+      measure->chance = 0.5;
+    }
 }
 
 static void finish_median(struct measure *measure, int64_t images, int draws, uint64_t seed) {
@@ -160,9 +201,13 @@ void measure_retrieval(const struct retrieval *set, const struct measure_extras 
   *list = (struct measure_list){0};
   int64_t *text_ranks = memory_allocate((size_t)(set->text_count + set->image_count + 1) * sizeof *text_ranks, "ranks");
   int64_t *image_ranks = text_ranks + set->text_count;
+  double image_chance[RECALL_MAX + 1] = {0}, text_chance[RECALL_MAX + 1] = {0};
+  chance_of_images(set, image_chance);
+  for (int k = 1; k <= RECALL_MAX; k++)
+    text_chance[k] = fmin(1, k / (double)set->image_count);
   metric_ranks(set, text_ranks, image_ranks);
-  add_direction(list, "image_to_text_", image_ranks, set->image_count, NULL);
-  add_direction(list, "text_to_image_", text_ranks, set->text_count, set->image_of_text);
+  add_direction(list, "image_to_text_", image_ranks, set->image_count, NULL, image_chance);
+  add_direction(list, "text_to_image_", text_ranks, set->text_count, set->image_of_text, text_chance);
   memory_release(text_ranks);
   if (extras && extras->group)
     add_groups(list, set, extras->group);

@@ -5,16 +5,16 @@
 #include "metric/metric.h"
 #include <stdbool.h>
 
-enum { MEASURE_NAME_BYTES = 64, MEASURE_DRAWS = 1000 };
+enum { MEASURE_NAME_BYTES = 64, MEASURE_DRAWS = 1000, MEASURE_SEED = 1 };
 struct measure {
-  char name[MEASURE_NAME_BYTES]; /* "text_to_image_R@1", "group_image_to_text_R@1", "negative_swap" */
+  char name[MEASURE_NAME_BYTES]; /* "text_to_image_R@1", "within_group_R@1", "negative_accuracy", "negative_accuracy_swap" */
   bool rank;                     /* a rank (smaller is better), else a fraction */
   bool median;                   /* of the values, not their mean */
-  double value;
-  struct interval interval; /* equal ends without draws */
-  int64_t count;            /* queries */
-  double *values;           /* [count] rank from 1, or 1 for a hit and 0 for a miss */
-  int64_t *image;           /* [count] the image that a query belongs to */
+  double value, chance;          /* chance: what random features expect; NAN for ranks */
+  struct interval interval;      /* equal ends without draws */
+  int64_t count;                 /* queries */
+  double *values;                /* [count] rank from 1, or 1 for a hit and 0 for a miss */
+  int64_t *image;                /* [count] the image that a query belongs to */
 };
 struct measure_list {
   struct measure *items;
@@ -29,8 +29,9 @@ struct measure_extras {
   const char *const *negative_kind; /* [Q] or NULL */
   int64_t negative_count;
 };
-/* Recalls, mean and median ranks in both directions; R@1 among the images (or texts) of the query's own group; per kind of negative
- * the share of queries where the right caption scores more than the wrong one. draws 0: no intervals. measure_release frees it. */
+/* Recalls, mean and median ranks in both directions; R@1 of texts among the images of their own group and of images among its texts; the
+ * share of wrong captions that score less than the right one, over all and per kind. Ties are misses in the last two. draws 0: no
+ * intervals. measure_release frees the list. */
 void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed,
                        struct measure_list *list);
 const struct measure *measure_find(const struct measure_list *list, const char *name);

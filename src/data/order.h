@@ -8,10 +8,10 @@ enum shuffle { SHUFFLE_NONE, SHUFFLE_GLOBAL, SHUFFLE_WINDOW };
 struct order {
   uint64_t seed;
   int64_t count;            /* samples of the source */
-  int64_t samples_per_epoch; /* count, or the virtual epoch's length; positions beyond count go on in the next permutation */
+  int64_t samples_per_epoch; /* 0 or count, or a virtual epoch's length: epoch e holds positions e*length .. of one endless row of permutations */
   enum shuffle shuffle;
   int64_t window;           /* samples per window of shards (SHUFFLE_WINDOW) */
-  bool resampled;           /* every position draws a sample, by path weight */
+  bool resampled;           /* every position draws a sample; a path weighs path_weights[i] x its samples (NULL: 1) */
   const int64_t *path_bounds;
   const double *path_weights;
   int paths;

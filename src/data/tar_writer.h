@@ -1,6 +1,6 @@
 /* WebDataset shards: KEY.SUFFIX members, written beside and renamed, so that a shard is complete or absent. Owner, group and time are zero:
- * the same members make the same bytes (names that are not ASCII are taken as bytes; this needs the C locale, which no program here leaves).
- * One writer belongs to one thread. */
+ * the same members make the same bytes (names that are not ASCII are taken as bytes; this needs the C locale, which no program here
+ * leaves). One writer belongs to one thread. */
 #ifndef MEMCLIP_DATA_TAR_WRITER_H
 #define MEMCLIP_DATA_TAR_WRITER_H
 #include "base/error.h"

@@ -1,0 +1,150 @@
+/* Lists of paths in short: "a::b", "{00000..00012}" with its zeros kept, "{a,b}", nesting. */
+#include "data/source.h"
+#include "base/memory.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATHS_LIMIT = 10000000 };
+
+struct path_list {
+  char **paths;
+  int count, capacity;
+};
+
+static enum status add_path(struct path_list *list, char *path) {
+  if (list->count == PATHS_LIMIT) {
+    memory_release(path);
+    return error_set(STATUS_INPUT, "the brace list stands for more than %d paths", PATHS_LIMIT);
+  }
+  if (list->count == list->capacity) {
+    list->capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
+    list->paths = memory_resize(list->paths, (size_t)list->capacity * sizeof list->paths[0], "paths");
+  }
+  list->paths[list->count++] = path;
+  return STATUS_OK;
+}
+
+/* The brace that closes the one at `open`, NULL if there is none; *list tells of a comma or ".." between them, outside inner braces. */
+static const char *closing_brace(const char *open, bool *list) {
+  int depth = 0;
+  *list = false;
+  for (const char *p = open; *p; p++) {
+    if (*p == '{')
+      depth++;
+    else if (*p == '}' && --depth == 0)
+      return p;
+    else if (depth == 1 && (*p == ',' || (p[0] == '.' && p[1] == '.')))
+      *list = true;
+  }
+  return NULL;
+}
+
+static enum status expand(const char *pattern, struct path_list *list);
+
+static enum status expand_choice(const char *pattern, const char *open, const char *close, const char *choice, size_t length,
+                                 struct path_list *list) {
+  char *one = text_format("%.*s%.*s%s", (int)(open - pattern), pattern, (int)length, choice, close + 1);
+  enum status status = expand(one, list);
+  memory_release(one);
+  return status;
+}
+
+/* "first..last": numbers, up or down. Their width is the longer one's if either begins with a zero, as in the shell. */
+static bool parse_range(const char *open, const char *close, long long *first, long long *last, int *width) {
+  char *end;
+  if (!isdigit((unsigned char)open[1]))
+    return false;
+  *first = strtoll(open + 1, &end, 10);
+  int first_width = (int)(end - open - 1);
+  if (end[0] != '.' || end[1] != '.' || !isdigit((unsigned char)end[2]))
+    return false;
+  const char *second = end + 2;
+  *last = strtoll(second, &end, 10);
+  int last_width = (int)(end - second);
+  bool padded = (open[1] == '0' && first_width > 1) || (second[0] == '0' && last_width > 1);
+  *width = !padded ? 1 : first_width > last_width ? first_width : last_width;
+  return end == close;
+}
+
+static enum status expand_range(const char *pattern, const char *open, const char *close, struct path_list *list) {
+  long long first, last;
+  int width;
+  if (!parse_range(open, close, &first, &last, &width))
+    return error_set(STATUS_INPUT, "%s: \"%.*s\" is no range of numbers", pattern, (int)(close - open + 1), open);
+  if (llabs(last - first) >= PATHS_LIMIT)
+    return error_set(STATUS_INPUT, "the brace list stands for more than %d paths", PATHS_LIMIT);
+  for (long long n = first, step = first <= last ? 1 : -1;; n += step) {
+    char number[32];
+    int length = snprintf(number, sizeof number, "%0*lld", width < 20 ? width : 20, n);
+    TRY(expand_choice(pattern, open, close, number, (size_t)length, list));
+    if (n == last)
+      return STATUS_OK;
+  }
+}
+
+static enum status expand_commas(const char *pattern, const char *open, const char *close, struct path_list *list) {
+  int depth = 0;
+  const char *start = open + 1;
+  for (const char *p = start; p <= close; p++) {
+    if (depth == 0 && (*p == ',' || p == close)) {
+      TRY(expand_choice(pattern, open, close, start, (size_t)(p - start), list));
+      start = p + 1;
+    } else if (*p == '{')
+      depth++;
+    else if (*p == '}')
+      depth--;
+  }
+  return STATUS_OK;
+}
+
+static bool has_comma(const char *open, const char *close) {
+  int depth = 0;
+  for (const char *p = open + 1; p < close; p++) {
+    depth += (*p == '{') - (*p == '}');
+    if (depth == 0 && *p == ',')
+      return true;
+  }
+  return false;
+}
+
+/* The leftmost brace list is written out, the results expanded again; braces that hold no list stay as they are. */
+static enum status expand(const char *pattern, struct path_list *list) {
+  for (const char *open = strchr(pattern, '{'); open; open = strchr(open + 1, '{')) {
+    bool is_list;
+    const char *close = closing_brace(open, &is_list);
+    if (!close)
+      return error_set(STATUS_INPUT, "%s: a { without its }", pattern);
+    if (is_list)
+      return has_comma(open, close) ? expand_commas(pattern, open, close, list) : expand_range(pattern, open, close, list);
+  }
+  return add_path(list, memory_copy_string(pattern, "path"));
+}
+
+void source_release_paths(char **paths, int count) {
+  for (int i = 0; i < count; i++)
+    memory_release(paths[i]);
+  memory_release(paths);
+}
+
+enum status source_expand(const char *pattern, char ***paths, int *count) {
+  struct path_list list = {0};
+  enum status status = STATUS_OK;
+  char *copy = memory_copy_string(pattern, "pattern"), *next = copy;
+  while (status == STATUS_OK && next) {
+    char *part = next, *separator = strstr(next, "::");
+    next = separator ? separator + 2 : NULL;
+    if (separator)
+      *separator = '\0';
+    status = *part ? expand(part, &list) : error_set(STATUS_INPUT, "\"%s\": an empty path in the list", pattern);
+  }
+  memory_release(copy);
+  if (status != STATUS_OK) {
+    source_release_paths(list.paths, list.count);
+    list = (struct path_list){0};
+  }
+  *paths = list.paths;
+  *count = list.count;
+  return status;
+}

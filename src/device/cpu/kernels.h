@@ -6,11 +6,32 @@
 #define MEMCLIP_DEVICE_CPU_KERNELS_H
 #include "device/device.h"
 
+/* Where a chunk of rows sums what norm_backward adds to parameters' gradients; each [width]. */
+struct norm_sums {
+  float *weight, *bias, *branch, *gamma;
+};
+
+/* What AdamW's formula needs of a step, in fp32. */
+struct adamw_factors {
+  float gradient_scale, beta1, rest1, beta2, rest2, shrink, rate, root_scale, eps;
+};
+
 /* X(name, arguments). Counts and firsts are elements or rows as named; partial sums are ADDED to. */
 #define CPU_KERNELS(X)                                                                                                                     \
   X(cpu_kernel_widen, (float *to, const bf16 *from, int64_t count))                                                                        \
   X(cpu_kernel_narrow, (bf16 * to, const float *from, int64_t count))                                                                      \
   X(cpu_kernel_add_row, (float *sum, enum dtype dtype, const void *row, int64_t count))                                                    \
+  X(cpu_kernel_add_scaled, (float *y, const float *x, float scale, int64_t count))                                                         \
+  X(cpu_kernel_sum_rows, (float *to, enum dtype dtype, const void *a, const float *b, int64_t count))                                      \
+  X(cpu_kernel_activation, (const struct activation_call *call, int64_t first, int64_t count))                                             \
+  X(cpu_kernel_activation_backward, (const struct activation_call *call, int64_t row, float *sum))                                         \
+  X(cpu_kernel_norm, (const struct norm *call, int64_t first, int64_t count))                                                              \
+  X(cpu_kernel_norm_backward, (const struct norm_backward *call, int64_t first, int64_t count, const struct norm_sums *sums))              \
+  X(cpu_kernel_adamw, (const struct adamw *call, const struct adamw_factors *factors, int64_t first, int64_t count))                       \
+  X(cpu_kernel_sum_of_squares, (const float *x, int64_t count, double *result))                                                            \
+  X(cpu_kernel_join_row, (const float *score, int64_t count, float scale, float *max, float *sum))                                         \
+  X(cpu_kernel_join_columns, (const float *score, int64_t rows, int64_t stride, int64_t count, float scale, float *max, float *sum))       \
+  X(cpu_kernel_softmax_both, (float *score, int64_t count, float scale, float row_lse, const float *column_lse))                           \
   X(cpu_kernel_attention, (const struct attention *call, int64_t sample, int64_t head, float *work))                                       \
   X(cpu_kernel_attention_backward, (const struct attention *call, int64_t sample, int64_t head, float *work))                              \
   X(cpu_kernel_bag_sum, (const struct cpu_bag *bag, int64_t first, int64_t rows))                                                          \

@@ -21,16 +21,20 @@ enum status image_decode(const void *bytes, size_t size, const struct image_limi
 enum status image_peek(const void *bytes, size_t size, int *width, int *height);
 
 struct image_box { int left, top, width, height; };
-struct image_workspace { uint8_t *rows; int32_t *weights; size_t rows_bytes, weights_bytes; }; /* zero-initialised; image_workspace_release */
+struct image_workspace { uint8_t *rows, *taps; size_t rows_bytes, taps_bytes; }; /* zero-initialised; image_workspace_release */
 void image_workspace_release(struct image_workspace *workspace);
 /* Bicubic (a = -0.5, antialiased) of the box to out_width x out_height, as Pillow's resize(box=) after crop(): only pixels of the box count. */
 enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height, struct image_workspace *workspace, struct image *out);
-/* Evaluation transform: shorter side to size, long side trunc, centre crop (contract 4.3). out: [size,size,3] bytes. */
-enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, struct image *scratch, uint8_t *out);
+/* Evaluation transform: shorter side to size, long side trunc, centre crop (contract 4.3); only pixels that survive the crop are computed.
+ * out: [size,size,3] bytes, dense. */
+enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out);
 struct crop_range { double scale[2], ratio[2]; };
 /* The box of a random resized crop (contract 4.4), a pure function of the key. */
 struct image_box image_crop_box(int width, int height, const struct crop_range *range, const struct random_key *key);
-enum status image_transform_crop(const struct image *from, const struct image_box *box, int size, struct image_workspace *workspace, struct image *scratch, uint8_t *out);
+/* The box resized to size x size. out: [size,size,3] bytes, dense. */
+enum status image_transform_crop(const struct image *from, const struct image_box *box, int size, struct image_workspace *workspace, uint8_t *out);
+/* The instruction set that resizes: generic, avx2 or avx512, the best of the machine unless MEMCLIP_ISA asks for less. The pixels are the same. */
+const char *image_resize_isa(void);
 
 enum status image_write_jpeg(const char *path, const struct image *image, int quality);
 enum status image_encode_jpeg(const struct image *image, int quality, void **bytes, size_t *size); /* memory_release */

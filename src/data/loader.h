@@ -16,7 +16,7 @@ struct loader_options {
   int context_length;
   enum short_caption short_caption;
   bool short_tokens; /* fill the short arrays */
-  bool images;       /* false: captions only */
+  bool images;       /* false: captions only; a bad caption is then all that makes a sample bad */
   int image_size;
   enum augment augment;
   struct crop_range crop;
@@ -45,7 +45,7 @@ struct loader;
 struct loader *loader_open(const struct loader_options *options);
 /* Starts delivering from slot `slot` of `epoch`; epochs follow each other without end, `slots_per_epoch` slots each. */
 void loader_seek(struct loader *loader, int64_t epoch, int64_t slot, int64_t slots_per_epoch);
-/* Waits for the next slot. *waited_seconds += time spent waiting. */
+/* Waits for the next slot. *waited_seconds += time spent waiting. NULL (error_message says which) when 100 replacements of a sample were bad too. */
 const struct batch *loader_next(struct loader *loader, double *waited_seconds);
 int64_t loader_bad_samples(const struct loader *loader);
 int64_t loader_samples(const struct loader *loader);

@@ -1,0 +1,130 @@
+/* One row of a batch: read, decode, transform, encode the caption; another sample in its place when that fails. */
+#include "base/memory.h"
+#include "data/loader_slot.h"
+#include <string.h>
+
+enum { ATTEMPTS_LIMIT = 100, GRAY = 128 };
+
+struct loader_worker {
+  struct text bytes, sentence;
+  struct image image, scratch;
+  struct image_workspace workspace;
+  struct tokenizer_scratch *tokens;
+};
+
+struct loader_worker *loader_worker_new(const struct loader_options *options) {
+  struct loader_worker *worker = memory_allocate(sizeof *worker, "loader thread");
+  if (options->tokenizer)
+    worker->tokens = tokenizer_scratch_new();
+  return worker;
+}
+
+void loader_worker_release(struct loader_worker *worker) {
+  if (worker->tokens)
+    tokenizer_scratch_release(worker->tokens);
+  text_release(&worker->bytes);
+  text_release(&worker->sentence);
+  image_release(&worker->image);
+  image_release(&worker->scratch);
+  image_workspace_release(&worker->workspace);
+  memory_release(worker);
+}
+
+/* The crop depends on the place in the run, or (CROP_FIXED) on the sample alone. */
+static struct random_key crop_key(const struct loader_options *options, int64_t epoch, int64_t position, int64_t sample) {
+  bool fixed = options->augment == AUGMENT_CROP_FIXED;
+  return (struct random_key){.seed = options->seed,
+                             .index = (uint64_t)(fixed ? sample : position),
+                             .use = RANDOM_CROP,
+                             .layer = fixed ? UINT32_MAX : (uint32_t)epoch};
+}
+
+static enum status make_picture(struct loader_worker *worker, const struct loader_options *options, const struct random_key *key,
+                                uint8_t *out) {
+  TRY(image_decode(worker->bytes.data, worker->bytes.length, &options->limits, &worker->image));
+  if (options->augment == AUGMENT_NONE)
+    return image_transform_eval(&worker->image, options->image_size, &worker->workspace, &worker->scratch, out);
+  struct image_box box = image_crop_box(worker->image.width, worker->image.height, &options->crop, key);
+  return image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, &worker->scratch, out);
+}
+
+/* Up to the first ".", which is left out; all of it where there is none. */
+static const char *first_sentence(struct loader_worker *worker, const struct text *caption) {
+  text_clear(&worker->sentence);
+  text_append(&worker->sentence, caption->data, strcspn(caption->data, "."));
+  return worker->sentence.data;
+}
+
+static void encode_caption(struct batch *batch, int row, const struct text *caption, struct loader_worker *worker,
+                           const struct loader_options *options) {
+  size_t at = (size_t)row * (size_t)options->context_length;
+  batch->captions[row] = caption->data;
+  if (!options->tokenizer)
+    return;
+  batch->token_counts[row] = (int32_t)tokenizer_encode(options->tokenizer, worker->tokens, caption->data, options->context_length,
+                                                       batch->tokens + at, &batch->end[row]);
+  if (!options->short_tokens)
+    return;
+  const char *sentence = options->short_caption == SHORT_FIRST_SENTENCE ? first_sentence(worker, caption) : caption->data;
+  tokenizer_encode(options->tokenizer, worker->tokens, sentence, options->context_length, batch->short_tokens + at, &batch->short_end[row]);
+}
+
+static enum status try_sample(struct slot *slot, int row, int64_t position, int64_t sample, struct loader_worker *worker,
+                              const struct loader_options *options) {
+  struct text *caption = &slot->texts[row];
+  text_clear(caption);
+  text_append(caption, "", 0);
+  TRY(source_read(options->source, sample, options->images ? &worker->bytes : NULL, caption));
+  text_append(caption, "", 0);
+  if (!options->images)
+    return STATUS_OK;
+  struct random_key key = crop_key(options, slot->batch.epoch, position, sample);
+  size_t bytes = (size_t)options->image_size * (size_t)options->image_size * 3;
+  return make_picture(worker, options, &key, slot->batch.images + (size_t)row * bytes);
+}
+
+static void note_bad(struct slot *slot, int row, int attempt, int64_t sample) {
+  pthread_mutex_lock(&slot->lock);
+  if (slot->bad_count == slot->bad_capacity) {
+    slot->bad_capacity = slot->bad_capacity == 0 ? 8 : 2 * slot->bad_capacity;
+    slot->bad = memory_resize(slot->bad, (size_t)slot->bad_capacity * sizeof slot->bad[0], "bad samples");
+  }
+  slot->bad[slot->bad_count++] =
+      (struct bad_sample){.row = row, .attempt = attempt, .sample = sample, .reason = memory_copy_string(error_message(), "reason")};
+  if (attempt == ATTEMPTS_LIMIT)
+    slot->failed = true;
+  pthread_mutex_unlock(&slot->lock);
+}
+
+/* In evaluation the place of a bad sample is kept: a gray image, and its caption if that can be read. */
+static void keep_place(struct slot *slot, int row, int64_t sample, const struct loader_options *options) {
+  struct text *caption = &slot->texts[row];
+  size_t bytes = (size_t)options->image_size * (size_t)options->image_size * 3;
+  if (options->images)
+    memset(slot->batch.images + (size_t)row * bytes, GRAY, bytes);
+  text_clear(caption);
+  if (source_read(options->source, sample, NULL, caption) != STATUS_OK)
+    text_clear(caption);
+  text_append(caption, "", 0);
+}
+
+void slot_fill_row(struct slot *slot, int row, struct loader_worker *worker, const struct loader_options *options) {
+  struct batch *batch = &slot->batch;
+  int64_t position = batch->slot * options->stride + options->offset + row;
+  int64_t sample = order_sample(&options->order, batch->epoch, position);
+  bool good = false;
+  for (int attempt = 0; attempt <= ATTEMPTS_LIMIT; attempt++) {
+    if (attempt > 0)
+      sample = order_replacement(&options->order, batch->epoch, position, attempt);
+    good = try_sample(slot, row, position, sample, worker, options) == STATUS_OK;
+    if (!good)
+      note_bad(slot, row, attempt, sample);
+    if (good || !options->replace)
+      break;
+  }
+  if (!good)
+    keep_place(slot, row, sample, options);
+  batch->samples[row] = sample;
+  batch->valid[row] = good;
+  encode_caption(batch, row, &slot->texts[row], worker, options);
+}

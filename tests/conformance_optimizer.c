@@ -1,0 +1,69 @@
+/* AdamW and sums of squares. */
+#include "conformance.h"
+#include <math.h>
+
+static void test_sum_of_squares(struct conformance *c, enum dtype dtype) {
+  (void)dtype;
+  int64_t count = conformance_size(c, 150000);
+  conformance_note(c, "count %d", (int)count);
+  struct tensor *x = tensor_random(c, DTYPE_F32, count, 1), *result = tensor_from(c, DTYPE_F64, 1, (double[]){2.5});
+  double expected = 2.5;
+  for (int64_t i = 0; i < count; i++)
+    expected += x->value[i] * x->value[i];
+  c->device->op->sum_of_squares(c->device, x->data, count, result->data);
+  conformance_check_all(c, "sum", result, &expected, 1e-12 * expected);
+}
+
+struct adamw_tensors {
+  struct tensor *parameter, *gradient, *first, *second, *compute;
+};
+
+/* Several steps in double beside the device's; errors of a step are carried on by the moments. */
+static void test_adamw(struct conformance *c, enum dtype dtype) {
+  enum { STEPS = 3 };
+  int64_t count = conformance_size(c, 20000);
+  bool zero = conformance_flag(c);
+  conformance_note(c, "count %d zero_gradient %d", (int)count, zero);
+  struct adamw_tensors t = {tensor_random(c, DTYPE_F32, count, 1), tensor_random(c, DTYPE_F32, count, 1),
+                            tensor_random(c, DTYPE_F32, count, 0), tensor_random(c, DTYPE_F32, count, 0),
+                            dtype == DTYPE_BF16 ? tensor_result(c, DTYPE_BF16, count) : NULL};
+  struct adamw call = {.count = count,
+                       .parameter = t.parameter->data,
+                       .gradient = t.gradient->data,
+                       .first_moment = t.first->data,
+                       .second_moment = t.second->data,
+                       .compute = tensor_data(t.compute),
+                       .lr = 1e-2,
+                       .beta1 = 0.9,
+                       .beta2 = 0.98,
+                       .eps = 1e-6,
+                       .decay = 0.2,
+                       .gradient_scale = 0.5,
+                       .zero_gradient = zero};
+  double *p = conformance_doubles(c, count), *g = conformance_doubles(c, count), *m = conformance_doubles(c, count),
+         *v = conformance_doubles(c, count), *bound = conformance_doubles(c, count);
+  for (int64_t i = 0; i < count; i++) {
+    p[i] = t.parameter->value[i];
+    g[i] = t.gradient->value[i];
+  }
+  for (call.step = 1; call.step <= STEPS; call.step++) {
+    c->device->op->adamw(c->device, &call);
+    for (int64_t i = 0; i < count; i++) {
+      double scaled = g[i] * call.gradient_scale;
+      m[i] = call.beta1 * m[i] + (1 - call.beta1) * scaled;
+      v[i] = call.beta2 * v[i] + (1 - call.beta2) * scaled * scaled;
+      p[i] = p[i] * (1 - call.lr * call.decay) - call.lr / (1 - pow(call.beta1, (double)call.step)) * m[i] /
+                                                     (sqrt(v[i]) / sqrt(1 - pow(call.beta2, (double)call.step)) + call.eps);
+      bound[i] += conformance_sum_bound(8, fabs(p[i]) + 4 * call.lr);
+      g[i] = zero ? 0 : g[i];
+    }
+  }
+  conformance_check(c, "parameter", t.parameter, p, bound);
+  conformance_check_all(c, "gradient", t.gradient, g, 0);
+  conformance_check_all(c, "first moment", t.first, m, conformance_sum_bound(8, 2));
+  conformance_check_all(c, "second moment", t.second, v, conformance_sum_bound(8, 2));
+  if (t.compute)
+    conformance_check(c, "compute copy", t.compute, p, bound);
+}
+
+const struct conformance_case conformance_optimizer[] = {{"sum_of_squares", test_sum_of_squares}, {"adamw", test_adamw}, {0}};

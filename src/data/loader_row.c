@@ -7,7 +7,7 @@ enum { ATTEMPTS_LIMIT = 100, GRAY = 128 };
 
 struct loader_worker {
   struct text bytes, sentence;
-  struct image image, scratch;
+  struct image image;
   struct image_workspace workspace;
   struct tokenizer_scratch *tokens;
 };
@@ -25,7 +25,6 @@ void loader_worker_release(struct loader_worker *worker) {
   text_release(&worker->bytes);
   text_release(&worker->sentence);
   image_release(&worker->image);
-  image_release(&worker->scratch);
   image_workspace_release(&worker->workspace);
   memory_release(worker);
 }
@@ -43,9 +42,9 @@ static enum status make_picture(struct loader_worker *worker, const struct loade
                                 uint8_t *out) {
   TRY(image_decode(worker->bytes.data, worker->bytes.length, &options->limits, &worker->image));
   if (options->augment == AUGMENT_NONE)
-    return image_transform_eval(&worker->image, options->image_size, &worker->workspace, &worker->scratch, out);
+    return image_transform_eval(&worker->image, options->image_size, &worker->workspace, out);
   struct image_box box = image_crop_box(worker->image.width, worker->image.height, &options->crop, key);
-  return image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, &worker->scratch, out);
+  return image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, out);
 }
 
 /* Up to the first ".", which is left out; all of it where there is none. */

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static int checks_done, checks_failed;
 
@@ -46,6 +47,18 @@ static bool is_sum(const float *data, size_t count) {
   return true;
 }
 
+/* To the bit, where one node's memory serves all ranks: added in rank order. */
+static bool is_sum_in_rank_order(const float *data, size_t count) {
+  for (size_t i = 0; i < count && comm_local_size() == comm_size(); i++) {
+    float sum = contribution(0, i);
+    for (int r = 1; r < comm_size(); r++)
+      sum += contribution(r, i);
+    if (memcmp(&sum, &data[i], sizeof sum) != 0)
+      return false;
+  }
+  return true;
+}
+
 static bool same_on_all_ranks(const void *data, size_t bytes) {
   const uint32_t mine = checksum_crc32c(0, data, bytes);
   uint32_t first = mine;
@@ -66,7 +79,9 @@ static void check_sums(void) {
     char name[80];
     snprintf(name, sizeof name, "sum of %zu floats", count);
     const bool same = same_on_all_ranks(data, count * sizeof *data);
-    check(same && is_sum(data, count) && data[count] == 42 && memcmp(data, again, count * sizeof *data) == 0, name);
+    check(same && is_sum(data, count) && is_sum_in_rank_order(data, count) && data[count] == 42 &&
+              memcmp(data, again, count * sizeof *data) == 0,
+          name);
     memory_release(data);
     memory_release(again);
   }
@@ -167,12 +182,26 @@ static void check_agreement(void) {
   check(comm_agree(mine) == STATUS_INPUT && strcmp(error_message(), "rank 0 failed") == 0, "the lowest failing rank decides");
 }
 
-static void check_sleep(void) {
-  const double start = clock_seconds();
+static double cpu_seconds(void) {
+  struct timespec used;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* Rank 0 is late: the others wait for it, asleep. */
+static void check_sleep(const char *name, void (*meet)(void)) {
+  comm_barrier();
+  const double start = clock_seconds(), cpu_start = cpu_seconds();
   if (comm_rank() == 0)
     clock_sleep(0.3);
-  comm_barrier();
-  check(clock_seconds() - start >= 0.29 || comm_size() == 1, "a barrier waits for the last rank");
+  meet();
+  const bool waited = clock_seconds() - start >= 0.29 || comm_size() == 1;
+  check(waited && cpu_seconds() - cpu_start <= 0.15, name);
+}
+
+static void meet_in_sum(void) {
+  float one = 1;
+  comm_all_reduce(&one, 1, DTYPE_F32, COMM_SUM);
 }
 
 static int play_fault(const char *mode) {
@@ -206,7 +235,8 @@ int main(int argc, char **argv) {
   check_started();
   check_moves();
   check_agreement();
-  check_sleep();
+  check_sleep("a barrier waits for the last rank, asleep", comm_barrier);
+  check_sleep("a sum waits for the last rank, asleep", meet_in_sum);
   if (comm_rank() == 0)
     printf("1..%d\n", checks_done);
   comm_stop();

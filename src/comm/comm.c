@@ -137,7 +137,7 @@ static void run_barrier(const struct job *job) {
   (void)job;
   MPI_Request request;
   exchange_check(MPI_Ibarrier(MPI_COMM_WORLD, &request), "MPI_Ibarrier");
-  exchange_await(&request, 0);
+  exchange_await(&request);
 }
 
 void comm_barrier(void) {
@@ -150,7 +150,7 @@ static void broadcast(char *data, size_t bytes, int root) {
     const size_t part = bytes - done < CALL_BYTES_MAX ? bytes - done : CALL_BYTES_MAX;
     MPI_Request request;
     exchange_check(MPI_Ibcast(data + done, (int)part, MPI_BYTE, root, MPI_COMM_WORLD, &request), "MPI_Ibcast");
-    exchange_await(&request, part);
+    exchange_await(&request);
   }
 }
 
@@ -230,7 +230,7 @@ static void run_all_gather(const struct job *job) {
   const int bytes = (int)job->count;
   MPI_Request request;
   exchange_check(MPI_Iallgather(source, bytes, MPI_BYTE, job->data, bytes, MPI_BYTE, MPI_COMM_WORLD, &request), "MPI_Iallgather");
-  exchange_await(&request, total);
+  exchange_await(&request);
 }
 
 void comm_all_gather(const void *mine, void *all, size_t bytes_per_rank) {

@@ -2,12 +2,13 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "comm/combine.h"
-#include <sched.h>
 
 enum {
   BLOCK_BYTES = 4 << 20, /* of data per round; bounds the scratch memory */
   GATHER_BYTES = 8 << 10 /* below it one message from each to each costs less than two rounds */
 };
+
+static const double WATCH_SECONDS = 200e-6, NAP_SHARE = 0.1, NAP_SECONDS_MAX = 1e-3;
 
 void exchange_check(int code, const char *call) {
   char words[MPI_MAX_ERROR_STRING] = "unknown error";
@@ -18,17 +19,16 @@ void exchange_check(int code, const char *call) {
   fatal("%s: %s", call, words);
 }
 
-void exchange_await(MPI_Request *request, size_t bytes) {
-  const double patience_seconds = 2e-3 + 4e-9 * (double)bytes, start = clock_seconds();
+void exchange_await(MPI_Request *request) {
+  const double start = clock_seconds();
   int done = 0;
   for (;;) {
     exchange_check(MPI_Test(request, &done, MPI_STATUS_IGNORE), "MPI_Test");
     if (done)
       return;
-    if (clock_seconds() - start < patience_seconds)
-      sched_yield();
-    else
-      clock_sleep(1e-4);
+    const double waited = clock_seconds() - start;
+    if (waited > WATCH_SECONDS)
+      clock_sleep(waited * NAP_SHARE < NAP_SECONDS_MAX ? waited * NAP_SHARE : NAP_SECONDS_MAX);
   }
 }
 
@@ -59,7 +59,7 @@ static void reduce_gathered(struct exchange *x, void *data, size_t count, enum d
   const int bytes = (int)(count * dtype_size(dtype));
   MPI_Request request;
   exchange_check(MPI_Iallgather(data, bytes, MPI_BYTE, x->scratch, bytes, MPI_BYTE, x->comm, &request), "MPI_Iallgather");
-  exchange_await(&request, (size_t)bytes * (size_t)x->size);
+  exchange_await(&request);
   for (int r = 0; r < x->size; r++)
     x->parts[r] = x->scratch + (size_t)r * (size_t)bytes;
   combine_in_order(data, x->parts, x->size, count, dtype, operation);
@@ -84,11 +84,11 @@ static void reduce_sliced(struct exchange *x, char *data, size_t count, enum dty
   exchange_check(MPI_Ialltoallv(data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->scratch, x->part_bytes, x->part_offset, MPI_BYTE,
                                 x->comm, &request),
                  "MPI_Ialltoallv");
-  exchange_await(&request, count * size);
+  exchange_await(&request);
   combine_in_order(data + x->slice_offset[x->rank], x->parts, x->size, (size_t)mine / size, dtype, operation);
   exchange_check(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->comm, &request),
                  "MPI_Iallgatherv");
-  exchange_await(&request, count * size);
+  exchange_await(&request);
 }
 
 void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype, enum comm_operation operation) {

@@ -23,7 +23,7 @@ void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum d
 
 /* fatal() with MPI's own words unless `code` is MPI_SUCCESS. */
 void exchange_check(int code, const char *call);
-/* Completes a request that moves about `bytes`: polls for as long as such a transfer takes, then naps between polls, because Open MPI's own
- * wait would burn a core until the slowest rank arrives. */
-void exchange_await(MPI_Request *request, size_t bytes);
+/* Completes a request: watches for a moment, then naps for a share of the time already waited. Open MPI's own wait would burn a core until
+ * the slowest rank arrives, and a thread that yields instead gets its turn from computing threads only milliseconds later. */
+void exchange_await(MPI_Request *request);
 #endif

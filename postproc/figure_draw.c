@@ -69,7 +69,7 @@ static void append_style(struct text *script, const struct figure *figure, enum 
   else
     text_append_format(
         script,
-        "set terminal svg noenhanced size 800,500 dynamic font 'DejaVu Sans,Helvetica,Arial,sans-serif,15' linewidth 1.4 background '%s'\n",
+        "set terminal svg noenhanced size 800,500 dynamic font 'DejaVu Sans,Helvetica,Arial,sans-serif,17' linewidth 1.4 background '%s'\n",
         theme->background);
   text_append_string(script, "set output ");
   append_quoted(script, path);
@@ -77,7 +77,7 @@ static void append_style(struct text *script, const struct figure *figure, enum 
                      "\nset border 3 linecolor rgb '%s' linewidth 0.7\nset tics nomirror out scale 0.6 textcolor rgb '%s'\n"
                      "set grid linecolor rgb '%s' linewidth 0.5 linetype 1\nset key bmargin center Left reverse horizontal height 0.4 "
                      "textcolor rgb '%s' samplen 2.5\n"
-                     "set format x '%%.0f'\nset xrange [0:%g]\nset offsets 0, 0, graph 0.04, graph 0.02\nset lmargin 11\nset rmargin 3\n"
+                     "set format x '%%.0f'\nset xrange [0:%g]\nset offsets 0, 0, graph 0.04, 0\nset lmargin 11\nset rmargin 3\n"
                      "set title offset 0,-0.3 textcolor rgb '%s' ",
                      theme->text, theme->text, theme->grid, theme->text, 1.01 * last_step(figure), theme->text);
   append_quoted(script, figure->title);

@@ -1,5 +1,5 @@
 /* make_features FILE.h5 [NOISE [FAULT]]: a features file of 40 images in groups of 4, two captions each, with wrong captions, for
- * test_postproc.sh. FAULT: width, index, nan, short. */
+ * test_postproc.sh. FAULT: width, index, nan, short; or scenes: keys of the four drawn scenes val00000000 ... */
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -24,10 +24,10 @@ static void make_row(float *row, int image, double noise, uint64_t stream) {
     row[e] = (float)((double)row[e] / sqrt(squares));
 }
 
-static enum status write_names(struct store *store) {
+static enum status write_names(struct store *store, bool scenes) {
   char *keys[IMAGES], *captions[TEXTS], *kinds[NEGATIVES];
   for (int i = 0; i < IMAGES; i++)
-    keys[i] = text_format("v%05d", i);
+    keys[i] = scenes ? text_format("val%08d", i % 4) : text_format("v%05d", i);
   for (int j = 0; j < TEXTS; j++)
     captions[j] = text_format("caption %d of <picture> %d & its \"things\"", j % 2, j / 2);
   for (int q = 0; q < NEGATIVES; q++)
@@ -75,7 +75,7 @@ static enum status write_features(struct store *store, double noise, const char 
   TRY(store_write(store, "negative/right_text", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, right));
   TRY(store_write(store, "negative/image", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, image));
   TRY(store_write_attribute(store, "data_set", "val"));
-  return write_names(store);
+  return write_names(store, strcmp(fault, "scenes") == 0);
 }
 
 int main(int argument_count, char **arguments) {

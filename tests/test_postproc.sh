@@ -59,4 +59,32 @@ else
 fi
 refuses 1 "metrics.jsonl:1" "a damaged report is refused" ./memclip-plot --out "$work/plots" "$work/runs/broken"
 refuses 1 "absent" "a run that is not there is refused" ./memclip-plot "$work/runs/absent"
+
+# ---- memclip-report
+mkdir "$work/runs/one/features"
+mv "$work/noisy.h5" "$work/runs/one/features/val.model.h5"
+echo "&run stage = '<eval>' /" > "$work/runs/one/used.nml"
+echo '{"state": "done", "exit": 0}' > "$work/runs/one/status.json"
+echo '{"columns": ["model", "parameters"], "rows": [["a & b", 1234567], ["c", 99]], "better": ["", "low"]}' > "$work/table.json"
+command -v gnuplot > /dev/null || rm "$work/runs/one/metrics.jsonl"
+./memclip-report --out "$work/report" --headline 'A <test>' --table "$work/table.json" "$work/runs/one" "$work/perfect.h5" > "$work/out" 2> "$work/err"
+report $? "a report of a run and a features file"
+page=$work/report/report.html
+grep -q 'A &lt;test&gt;' "$page" && grep -q 'a &amp; b' "$page" && grep -q '&lt;eval&gt;' "$page" && ! grep -q '<picture> 1' "$page"
+report $? "words of others are escaped"
+! grep -Eq '<script|https?://|url\(' "$page"
+report $? "the page needs nothing else"
+grep -q '<td class="best">100.0' "$page" && grep -q 'class="key">v000' "$page"
+report $? "results and gallery are there"
+echo '{"rows": 1}' > "$work/table.json"
+refuses 1 "columns" "a table of another form is refused" ./memclip-report --out "$work/report" --table "$work/table.json" "$work/perfect.h5"
+refuses 1 "absent.tar" "shards that are not there are refused" ./memclip-report --out "$work/report" --images "$work/absent.tar" "$work/perfect.h5"
+if test -x ./memclip-scenes; then
+  ./memclip-scenes --out "$work/world" --splits val:4 > "$work/out" && tests/make_features "$work/scenes.h5" 1 scenes &&
+    ./memclip-report --out "$work/report" --images "$work/world/val-000000.tar" --world "$work/world/world.json" "$work/scenes.h5" > "$work/out" &&
+    grep -q '<img loading="lazy" src="data:image/jpeg;base64,/9j/' "$page"
+  report $? "pictures come out of shards"
+else
+  report 0 "pictures come out of shards # SKIP memclip-scenes is not built"
+fi
 echo "1..$count"

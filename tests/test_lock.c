@@ -35,10 +35,10 @@ static void write_holder(const char *host, long pid, const char *job, double hea
 
 static void expect_taken(void) {
   struct lock *lock = NULL;
-  double start = clock_seconds();
+  told = 0;
   if (lock_take(directory, &quick, count_waiting, &lock) != STATUS_OK)
     fail_msg("%s", error_message());
-  assert_true(clock_seconds() - start < 0.29);
+  assert_int_equal(told, 0); /* at once */
   assert_true(file_exists(path));
   lock_release(lock);
   assert_false(file_exists(path));
@@ -61,7 +61,7 @@ static void test_unheld(void **state) {
 static void test_other_host(void **state) {
   (void)state;
   write_holder("elsewhere", 12, "", clock_wall_seconds());
-  expect_refused("process 12 on elsewhere, heartbeat 0 s ago");
+  expect_refused("process 12 on elsewhere, heartbeat ");
   assert_int_equal(told, 1);
   write_holder("elsewhere", 12, "", clock_wall_seconds() - 55);
   expect_refused("process 12 on elsewhere");

@@ -408,6 +408,32 @@ static void test_reference(void **state) {
   settings_release(&s);
 }
 
+/* Damaged input is refused in words or read, never worse: characters of a good input are replaced, doubled and left out. */
+static void test_damage(void **state) {
+  (void)state;
+  static const char alphabet[] = "&$/!'\"=,*(). \n\t\r19eTx{}\\\xff";
+  static const char good[] =
+      MINIMAL "&memory layers=2,4 3*5 /\n&optim lr=1d-3 no_decay='*a','b''c' \"d\" / ! end\n&eval datasets=2* 'coco' /\n";
+  for (uint64_t trial = 0; trial < 3000; trial++) {
+    struct random_key random = {.seed = trial, .use = RANDOM_TEST};
+    char content[2 * sizeof good];
+    size_t length = 0, changes = 1 + random_below(&random, 0, 4);
+    for (size_t i = 0; i < sizeof good - 1; i++) {
+      uint64_t dice = random_below(&random, i + 1, sizeof good), kind = random_bits(&random, i + 1000) % 3;
+      bool changed = dice < changes;
+      if (!changed || kind == 1)
+        content[length++] = good[i];
+      if (changed && kind != 2)
+        content[length++] = alphabet[random_below(&random, i + 2000, sizeof alphabet - 1)];
+    }
+    content[length] = '\0';
+    struct settings settings;
+    enum status status = input_read_text("x.nml", content, NULL, 0, &settings, NULL);
+    assert_true(status == STATUS_OK || (status == STATUS_INPUT && text_starts_with(error_message(), "x.nml:")));
+    settings_release(&settings);
+  }
+}
+
 /* The rules of the table itself. */
 static void test_table(void **state) {
   (void)state;
@@ -455,6 +481,7 @@ int main(void) {
       cmocka_unit_test(test_used_paths),      cmocka_unit_test(test_resume),
       cmocka_unit_test(test_describe),        cmocka_unit_test(test_reference),
       cmocka_unit_test(test_table),           cmocka_unit_test(test_file),
+      cmocka_unit_test(test_damage),
   };
   int failed = cmocka_run_group_tests_name("input", tests, NULL, NULL);
   text_release(&warnings);

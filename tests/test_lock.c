@@ -210,7 +210,7 @@ static int teardown(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_unheld),         cmocka_unit_test(test_other_host),        cmocka_unit_test(test_same_job),
+      cmocka_unit_test(test_unheld),       cmocka_unit_test(test_other_host),        cmocka_unit_test(test_same_job),
       cmocka_unit_test(test_torn),         cmocka_unit_test(test_pid_used_again),    cmocka_unit_test(test_same_process),
       cmocka_unit_test(test_dead_process), cmocka_unit_test(test_end_while_waiting), cmocka_unit_test(test_loss),
       cmocka_unit_test(test_heartbeat),    cmocka_unit_test(test_provenance),

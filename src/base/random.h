@@ -25,7 +25,7 @@ uint64_t random_philox_key(const struct random_key *key);
 uint64_t random_bits(const struct random_key *key, uint64_t counter);
 uint64_t random_below(const struct random_key *key, uint64_t counter, uint64_t bound); /* 0 .. bound-1, unbiased to 2^-64 */
 double random_uniform(const struct random_key *key, uint64_t counter);                 /* [0, 1), 53 bits */
-double random_normal(const struct random_key *key, uint64_t counter);                  /* N(0, 1), Box-Muller; an even counter and the next share a block */
+double random_normal(const struct random_key *key, uint64_t counter);                  /* N(0, 1), Box-Muller on the counter's block */
 /* Image of `position` under a pseudo-random permutation of 0..count-1 chosen by the key, in O(1) time and memory
  * (Feistel network with cycle walking). */
 uint64_t random_permute(const struct random_key *key, uint64_t position, uint64_t count);

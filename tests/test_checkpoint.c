@@ -155,6 +155,22 @@ static void test_no_growth(void **state) {
   assert_names("growth", "best.h5 latest.h5 step_0000011.h5 ");
 }
 
+/* Features are written and checkpoints read while another is under way. */
+static void test_two_threads(void **state) {
+  (void)state;
+  struct checkpoint_writer *writer = checkpoint_writer_open("two", 2);
+  assert_ok(checkpoint_write("two.h5", content_of(7)));
+  for (int64_t step = 1; step <= 20; step++) {
+    assert_ok(checkpoint_writer_submit(writer, content_of(step), step, false, false));
+    assert_holds("two.h5", 7);
+    assert_ok(checkpoint_write("two.h5", content_of(7)));
+  }
+  assert_ok(checkpoint_writer_wait(writer));
+  checkpoint_writer_close(writer);
+  assert_newest("two", 20, 0);
+  unlink("two.h5");
+}
+
 static void limit_files(rlim_t bytes) {
   struct rlimit limit;
   getrlimit(RLIMIT_FSIZE, &limit);
@@ -244,14 +260,19 @@ static void test_killed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_killed),    cmocka_unit_test(test_rhythm),    cmocka_unit_test(test_damage),
-      cmocka_unit_test(test_no_growth), cmocka_unit_test(test_full_disk), cmocka_unit_test(test_small_file_system),
+      cmocka_unit_test(test_killed),
+      cmocka_unit_test(test_rhythm),
+      cmocka_unit_test(test_damage),
+      cmocka_unit_test(test_no_growth),
+      cmocka_unit_test(test_two_threads),
+      cmocka_unit_test(test_full_disk),
+      cmocka_unit_test(test_small_file_system),
   };
   char directory[] = "test_checkpoint.XXXXXX";
   if (mkdtemp(directory) == NULL || chdir(directory) != 0)
     return 1;
   const int failed = cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
-  if (failed == 0 && system("rm -rf rhythm growth full small killed") == 0 && chdir("..") == 0)
+  if (failed == 0 && system("rm -rf rhythm growth two full small killed") == 0 && chdir("..") == 0)
     rmdir(directory);
   return failed != 0 || memory_report_live(true) != 0;
 }

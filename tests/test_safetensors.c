@@ -6,11 +6,12 @@
 #include "base/text.h"
 #include "io/safetensors.h"
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -149,6 +150,31 @@ static void test_mutations(void **state) {
   }
 }
 
+/* A full disk leaves the file of before. */
+static void test_full_disk(void **state) {
+  (void)state;
+  static float weights[100000];
+  const struct tensor_entry entry = {.name = "w", .dtype = DTYPE_F32, .axes = 1, .shape = {100000}, .elements = 100000, .data = weights};
+  struct safetensors file;
+  struct rlimit limit;
+  struct tensor_entry small = entry;
+  small.shape[0] = small.elements = 10;
+  assert_ok(safetensors_write(path, &small, 1));
+  signal(SIGXFSZ, SIG_IGN);
+  getrlimit(RLIMIT_FSIZE, &limit);
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = 200000;
+  setrlimit(RLIMIT_FSIZE, &limit);
+  const enum status status = safetensors_write(path, &entry, 1);
+  limit.rlim_cur = before;
+  setrlimit(RLIMIT_FSIZE, &limit);
+  assert_int_equal(status, STATUS_SYSTEM);
+  assert_non_null(strstr(error_message(), "File too large"));
+  assert_ok(safetensors_open(path, &file));
+  assert_int_equal(file.entries[0].elements, 10);
+  safetensors_close(&file);
+}
+
 static void test_strange_files(void **state) {
   (void)state;
   struct safetensors file;
@@ -184,8 +210,8 @@ static void test_reference(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_forged),    cmocka_unit_test(test_mutations),
-      cmocka_unit_test(test_strange_files), cmocka_unit_test(test_reference),
+      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_forged),        cmocka_unit_test(test_mutations),
+      cmocka_unit_test(test_full_disk),  cmocka_unit_test(test_strange_files), cmocka_unit_test(test_reference),
   };
   char directory[] = "test_safetensors.XXXXXX";
   reference = find_reference();

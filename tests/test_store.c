@@ -214,7 +214,7 @@ static void write_foreign(const char *file) {
   d = H5Dcreate2(group, "key", fixed, line, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   H5Dwrite(d, fixed, H5S_ALL, H5S_ALL, H5P_DEFAULT, "s00000s1    ");
   H5Dclose(d);
-  H5Lcreate_external("/etc/passwd", "/x", group, "outside", H5P_DEFAULT, H5P_DEFAULT);
+  H5Lcreate_external("test_store.h5", "/model", group, "outside", H5P_DEFAULT, H5P_DEFAULT);
   H5Lcreate_hard(h, "/image", group, "again", H5P_DEFAULT, H5P_DEFAULT);
   H5Tclose(fixed);
   H5Pclose(packed);
@@ -242,7 +242,9 @@ static void test_foreign(void **state) {
   for (int64_t i = 0; i < count; i++)
     memory_release(names[i]);
   memory_release(names);
-  assert_words(store_read(store, "image/outside", DTYPE_F32, 4, features), STATUS_INPUT, "outside");
+  assert_words(store_read(store, "image/outside/logit_scale", DTYPE_F32, 1, features), STATUS_INPUT, "outside");
+  assert_false(store_has(store, "image/outside/logit_scale"));
+  assert_words(store_list(store, "image/outside", &names, &count), STATUS_INPUT, "outside");
   assert_ok(store_list(store, "image", &names, &count));
   assert_int_equal(count, 3);
   for (int64_t i = 0; i < count; i++)

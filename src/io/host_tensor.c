@@ -3,7 +3,7 @@
 #include <stdbool.h>
 
 /* IEEE half precision: 5 bits of exponent (bias 15), 10 of fraction. */
-static float float_from_half(uint16_t half) {
+static inline float float_from_half(uint16_t half) {
   const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 0x1fu, fraction = half & 0x3ffu;
   uint32_t bits = sign | (exponent + 112) << 23 | fraction << 13;
   float value;
@@ -16,7 +16,7 @@ static float float_from_half(uint16_t half) {
 }
 
 /* Rounds to nearest even: below the smallest normal half by adding a float whose last bit is the smallest half, else on the bits. */
-static uint16_t half_from_float(float value) {
+static inline uint16_t half_from_float(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
@@ -34,7 +34,7 @@ static uint16_t half_from_float(float value) {
 }
 
 /* To float with rounding to odd: a second rounding to a narrower type then gives what one rounding would. */
-static float float_to_odd(double value) {
+static inline float float_to_odd(double value) {
   float near = (float)value;
   uint32_t bits;
   if ((double)near == value || !isfinite(value))
@@ -47,13 +47,13 @@ static float float_to_odd(double value) {
   return near;
 }
 
-static double load_float(const unsigned char *from, enum dtype dtype) {
+static inline __attribute__((always_inline)) double load_float(const unsigned char *from, enum dtype dtype) {
   union {
     float f32;
     double f64;
     uint16_t u16;
   } value;
-  memcpy(&value, from, dtype_size(dtype));
+  memcpy(&value, from, dtype == DTYPE_F64 ? 8 : dtype == DTYPE_F32 ? 4 : 2);
   switch (dtype) {
   case DTYPE_F32:
     return value.f32;
@@ -66,11 +66,17 @@ static double load_float(const unsigned char *from, enum dtype dtype) {
   }
 }
 
-static void store_float(unsigned char *to, enum dtype dtype, double value) {
-  const float single = dtype == DTYPE_F32 ? (float)value : float_to_odd(value);
-  const uint16_t narrow = dtype == DTYPE_F16 ? half_from_float(single) : bf16_from_float(single);
-  const void *source = dtype == DTYPE_F32 ? (const void *)&single : dtype == DTYPE_F64 ? (const void *)&value : (const void *)&narrow;
-  memcpy(to, source, dtype_size(dtype));
+static inline __attribute__((always_inline)) void store_float(unsigned char *to, enum dtype dtype, double value) {
+  if (dtype == DTYPE_F64) {
+    memcpy(to, &value, sizeof value);
+  } else if (dtype == DTYPE_F32) {
+    const float single = (float)value;
+    memcpy(to, &single, sizeof single);
+  } else {
+    const float single = float_to_odd(value);
+    const uint16_t narrow = dtype == DTYPE_F16 ? half_from_float(single) : bf16_from_float(single);
+    memcpy(to, &narrow, sizeof narrow);
+  }
 }
 
 static int64_t load_integer(const unsigned char *from, enum dtype dtype) {
@@ -96,23 +102,69 @@ static bool is_float(enum dtype dtype) {
   return dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F64 || dtype == DTYPE_F16;
 }
 
-enum status host_tensor_convert(void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype, int64_t count) {
-  const unsigned char *in = from;
-  unsigned char *out = to;
-  const size_t in_size = dtype_size(from_dtype), out_size = dtype_size(to_dtype);
-  if (to_dtype == from_dtype) {
-    if (count > 0)
-      memcpy(to, from, (size_t)count * in_size);
-    return STATUS_OK;
+/* One loop for each pair of types: the constants unroll into straight code. */
+static inline __attribute__((always_inline)) void convert_pair(unsigned char *to, enum dtype to_dtype, const unsigned char *from,
+                                                               enum dtype from_dtype, int64_t count) {
+  const size_t to_size = to_dtype == DTYPE_F64 ? 8 : to_dtype == DTYPE_F32 ? 4 : 2;
+  const size_t from_size = from_dtype == DTYPE_F64 ? 8 : from_dtype == DTYPE_F32 ? 4 : 2;
+  for (int64_t i = 0; i < count; i++)
+    store_float(to + (size_t)i * to_size, to_dtype, load_float(from + (size_t)i * from_size, from_dtype));
+}
+
+static inline __attribute__((always_inline)) void convert_from(unsigned char *to, enum dtype to_dtype, const unsigned char *from,
+                                                               enum dtype from_dtype, int64_t count) {
+  switch (to_dtype) {
+  case DTYPE_F32:
+    convert_pair(to, DTYPE_F32, from, from_dtype, count);
+    break;
+  case DTYPE_F64:
+    convert_pair(to, DTYPE_F64, from, from_dtype, count);
+    break;
+  case DTYPE_F16:
+    convert_pair(to, DTYPE_F16, from, from_dtype, count);
+    break;
+  default:
+    convert_pair(to, DTYPE_BF16, from, from_dtype, count);
   }
+}
+
+static void convert_floats(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype, int64_t count) {
+  switch (from_dtype) {
+  case DTYPE_F32:
+    convert_from(to, to_dtype, from, DTYPE_F32, count);
+    break;
+  case DTYPE_F64:
+    convert_from(to, to_dtype, from, DTYPE_F64, count);
+    break;
+  case DTYPE_F16:
+    convert_from(to, to_dtype, from, DTYPE_F16, count);
+    break;
+  default:
+    convert_from(to, to_dtype, from, DTYPE_BF16, count);
+  }
+}
+
+static enum status convert_integers(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype,
+                                    int64_t count) {
+  const size_t to_size = dtype_size(to_dtype), from_size = dtype_size(from_dtype);
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t value = load_integer(from + (size_t)i * from_size, from_dtype);
+    if (!store_integer(to + (size_t)i * to_size, to_dtype, value))
+      return error_set(STATUS_INPUT, "the integer %lld at element %lld does not fit into %s", (long long)value, (long long)i,
+                       dtype_name(to_dtype));
+  }
+  return STATUS_OK;
+}
+
+enum status host_tensor_convert(void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype, int64_t count) {
+  if (to_dtype == from_dtype && count > 0)
+    memcpy(to, from, (size_t)count * dtype_size(from_dtype));
+  if (to_dtype == from_dtype)
+    return STATUS_OK;
   if (is_float(to_dtype) != is_float(from_dtype))
     return error_set(STATUS_INPUT, "%s cannot be read as %s", dtype_name(from_dtype), dtype_name(to_dtype));
-  for (int64_t i = 0; i < count; i++, in += in_size, out += out_size) {
-    if (is_float(to_dtype))
-      store_float(out, to_dtype, load_float(in, from_dtype));
-    else if (!store_integer(out, to_dtype, load_integer(in, from_dtype)))
-      return error_set(STATUS_INPUT, "the integer %lld at element %lld does not fit into %s", (long long)load_integer(in, from_dtype),
-                       (long long)i, dtype_name(to_dtype));
-  }
+  if (!is_float(to_dtype))
+    return convert_integers(to, to_dtype, from, from_dtype, count);
+  convert_floats(to, to_dtype, from, from_dtype, count);
   return STATUS_OK;
 }

@@ -159,7 +159,8 @@ static bool has_dataset(struct store *store, const char *name) {
   char *path = store_find_path(store, name);
   bool has = false;
   if (path != NULL) {
-    hid_t object = H5Oopen(store->file, path, H5P_DEFAULT);
+    hid_t access = store_access(H5P_LINK_ACCESS), object = H5Oopen(store->file, path, access);
+    H5Pclose(access);
     has = object >= 0 && H5Iget_type(object) == H5I_DATASET;
     if (object >= 0)
       H5Oclose(object);
@@ -221,11 +222,12 @@ enum status store_list_paths(struct store *store, const char *path, char ***name
   struct listing list = {0};
   enum status status = STATUS_OK;
   if (path[1] == '\0' || store_path_exists(store, path)) {
-    hid_t object = H5Gopen2(store->file, path, H5P_DEFAULT);
+    hid_t access = store_access(H5P_GROUP_ACCESS), object = H5Gopen2(store->file, path, access);
     if (object < 0 || H5Lvisit(object, index_of(object), H5_ITER_INC, visit_link, &list) < 0)
       status = store_fail(store, "list the group", path);
     if (object >= 0)
       H5Gclose(object);
+    H5Pclose(access);
   }
   if (status != STATUS_OK) {
     store_release_names(list.names, list.count);

@@ -99,9 +99,14 @@ static herr_t refuse_external_link(const char *parent_file, const char *parent_g
   return -1;
 }
 
-bool store_path_exists(struct store *store, const char *path) {
-  hid_t access = H5Pcreate(H5P_LINK_ACCESS);
+hid_t store_access(hid_t property_class) {
+  hid_t access = H5Pcreate(property_class);
   H5Pset_elink_cb(access, refuse_external_link, NULL);
+  return access;
+}
+
+bool store_path_exists(struct store *store, const char *path) {
+  hid_t access = store_access(H5P_LINK_ACCESS);
   char *prefix = memory_copy_string(path, "path");
   bool exists = path[0] == '/' && path[1] != '\0';
   for (char *p = prefix + 1; exists; p++) {
@@ -147,8 +152,7 @@ hid_t store_open_dataset(struct store *store, const char *name) {
   if (path == NULL) {
     store_refuse(store, name, "there is no such dataset in the file");
   } else {
-    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_elink_cb(access, refuse_external_link, NULL);
+    hid_t access = store_access(H5P_DATASET_ACCESS);
     dataset = H5Dopen2(store->file, path, access);
     if (dataset < 0)
       store_fail(store, "open", name);

@@ -37,6 +37,8 @@ char *store_path_of(const char *name);
 /* That path if it exists, else the name as it is if that exists (a file of others may have dots in its names), else NULL; memory_release.
  */
 char *store_find_path(struct store *store, const char *name);
+/* Access properties of a class of links (H5P_LINK_ACCESS, ...) that follow none into another file; H5Pclose. */
+hid_t store_access(hid_t property_class);
 /* Every link of the path exists and is none to another file. */
 bool store_path_exists(struct store *store, const char *path);
 /* Opens a dataset that lies in this file as plain numbers or strings; negative after store_fail or store_refuse. */

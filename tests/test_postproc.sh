@@ -42,6 +42,18 @@ mkdir "$work/empty"
 refuses 1 "features" "a directory without features is refused" ./memclip-metrics "$work/empty"
 refuses 2 "features" "no argument is an error of the command line" ./memclip-metrics
 
+# ---- memclip-compare
+tests/make_features "$work/better.h5" 0.5
+./memclip-compare "$work/noisy.h5" "$work/better.h5" > "$work/out" 2> "$work/err" && grep -q 'image_to_text_R@1 .* better$' "$work/out" &&
+  grep -q 'text_to_image_mean_rank .* better$' "$work/out" && grep -q 'not distinguishable$' "$work/out"
+report $? "a better model is told from a worse one"
+./memclip-compare --json "$work/noisy.h5" "$work/noisy.h5" > "$work/out" && grep -q '"text_to_image_R@1_difference_high": 0.0' "$work/out" &&
+  ! grep -Eq '"(better|worse)"' "$work/out"
+report $? "a model does not differ from itself"
+tests/make_features "$work/other.h5" 1 scenes
+refuses 1 "same data" "other data are refused" ./memclip-compare "$work/noisy.h5" "$work/other.h5"
+refuses 2 "two" "one name is an error of the command line" ./memclip-compare "$work/noisy.h5"
+
 # ---- memclip-plot
 mkdir -p "$work/runs/one" "$work/runs/it's two"
 for step in 10 20 30 40; do

@@ -35,11 +35,9 @@ static struct interval interval_of_draws(double *drawn, int draws) {
   return (struct interval){quantile(drawn, draws, 0.025), quantile(drawn, draws, 0.975)};
 }
 
-struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
-  if (count == 0 || draws < 1)
-    return (struct interval){0, 0};
-  double *sum = memory_allocate((size_t)(2 * groups + draws) * sizeof *sum, "bootstrap"), *size = sum + groups, *drawn = size + groups,
-         total = 0;
+/* drawn[d] = mean of the values over draw d; the plain mean where a draw holds none. */
+static void draw_means(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed, double *drawn) {
+  double *sum = memory_allocate((size_t)(2 * groups + 1) * sizeof *sum, "bootstrap"), *size = sum + groups, total = 0;
   for (int64_t i = 0; i < count; i++) {
     sum[group[i]] += values[i];
     size[group[i]] += 1;
@@ -60,9 +58,31 @@ struct interval metric_bootstrap_mean(const double *values, const int64_t *group
     }
     memory_release(times);
   }
-  struct interval interval = interval_of_draws(drawn, draws);
   memory_release(sum);
+}
+
+struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
+  if (count == 0 || draws < 1)
+    return (struct interval){0, 0};
+  double *drawn = memory_allocate((size_t)draws * sizeof *drawn, "bootstrap");
+  draw_means(values, group, count, groups, draws, seed, drawn);
+  struct interval interval = interval_of_draws(drawn, draws);
+  memory_release(drawn);
   return interval;
+}
+
+double metric_bootstrap_sign(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
+  if (count == 0 || draws < 1)
+    return 1;
+  double *drawn = memory_allocate((size_t)draws * sizeof *drawn, "bootstrap"), below = 0, above = 0;
+  draw_means(values, group, count, groups, draws, seed, drawn);
+  for (int d = 0; d < draws; d++) {
+    below += drawn[d] <= 0;
+    above += drawn[d] >= 0;
+  }
+  memory_release(drawn);
+  double p = 2 * ((below < above ? below : above) + 1) / (draws + 1);
+  return p < 1 ? p : 1;
 }
 
 struct ranked {

@@ -26,7 +26,9 @@ struct recall_summary metric_summarize_ranks(const int64_t *ranks, int64_t count
 struct interval { double low, high; };
 /* 95 % percentile bootstrap over groups (images): `group[i]` of value i in 0..groups-1; statistic = mean of values over the drawn groups. Deterministic in seed. */
 struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed);
-/* The same for the median rank as metric_summarize_ranks defines it; negative ranks are left out. */
+/* Two-sided p of "the mean is 0" on the same draws: twice the smaller share of draws at or beyond 0, the data counting as one draw. */
+double metric_bootstrap_sign(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed);
+/* The interval of the median rank as metric_summarize_ranks defines it; negative ranks are left out. */
 struct interval metric_bootstrap_median(const int64_t *ranks, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed);
 double metric_mean(const float *values, int64_t count);
 double metric_median(const float *values, int64_t count);

@@ -62,11 +62,8 @@ TILE_INLINE int64_t vectors_for(int64_t count) {
 
 /* Scores of keys that are not visible, up to a whole number of vectors. */
 TILE_INLINE void mask_scores(float *score, int64_t visible, int64_t vectors) {
-  vint lane;
-  for (int i = 0; i < LANES; i++)
-    lane[i] = i;
   for (int64_t n = visible / LANES; n < vectors; n++) {
-    vint seen = lane < (int32_t)(visible - n * LANES);
+    vint seen = TILE_LANE < (int32_t)(visible - n * LANES);
     vint kept = (vint)v_load(score + n * LANES) & seen, masked = (vint)v_set(MASKED_SCORE) & ~seen;
     v_store(score + n * LANES, (vfloat)(kept | masked));
   }

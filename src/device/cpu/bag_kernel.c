@@ -49,12 +49,7 @@ TILE_INLINE void pair_store_part(enum dtype dtype, void *x, int64_t i, struct pa
 
 /* The pair's elements in order, as fp32. */
 TILE_INLINE void pair_spread(enum dtype dtype, struct pair p, float to[STEP]) {
-  vint low, high;
-#pragma GCC unroll 16
-  for (int i = 0; i < LANES; i++) {
-    low[i] = i / 2 + i % 2 * LANES;
-    high[i] = (LANES + i) / 2 + i % 2 * LANES;
-  }
+  vint side = (TILE_LANE & 1) * LANES, low = (TILE_LANE >> 1) + side, high = low + LANES / 2;
   v_store(to, dtype == DTYPE_F32 ? p.even : __builtin_shuffle(p.even, p.odd, low));
   v_store(to + LANES, dtype == DTYPE_F32 ? p.odd : __builtin_shuffle(p.even, p.odd, high));
 }

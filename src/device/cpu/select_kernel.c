@@ -161,10 +161,7 @@ TILE_INLINE void list_clear(struct list *list, const int vectors) {
 
 /* Elements not smaller than the newcomer stay, the first smaller one makes room for it, the others move up by a lane. */
 TILE_INLINE void list_insert(struct list *list, const int vectors, int64_t knn, float score, int32_t index) {
-  vint from;
-#pragma GCC unroll 16
-  for (int lane = 0; lane < LANES; lane++)
-    from[lane] = LANES + lane - 1; /* lane - 1 of the second, or the last of the first */
+  vint from = TILE_LANE + (LANES - 1); /* lane - 1 of the second, or the last of the first */
   vfloat before = v_set(INFINITY), value = v_set(score);
   vint before_index = {0};
 #pragma GCC unroll 4

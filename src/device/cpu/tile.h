@@ -10,7 +10,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __SANITIZE_ADDRESS__ /* instrumented code in one piece takes minutes to compile */
+#define TILE_INLINE static inline
+#else
 #define TILE_INLINE static inline __attribute__((always_inline))
+#endif
+
+/* The number of each lane. */
+#if LANES == 16
+#define TILE_LANE ((vint){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+#elif LANES == 8
+#define TILE_LANE ((vint){0, 1, 2, 3, 4, 5, 6, 7})
+#else
+#define TILE_LANE ((vint){0, 1, 2, 3})
+#endif
 
 enum { TILE_ROWS = 6, TILE_VECTORS = LANES == 16 ? 4 : 2 };
 
@@ -32,11 +45,7 @@ TILE_INLINE vfloat tile_multiply_add(bool pairs, vfloat a, vfloat b, vfloat sum)
 
 /* Lanes reduced by halves, in registers. */
 TILE_INLINE vfloat tile_upper_half(vfloat v, int half) {
-  vint from;
-#pragma GCC unroll 16
-  for (int lane = 0; lane < LANES; lane++)
-    from[lane] = (lane + half) % LANES;
-  return __builtin_shuffle(v, from);
+  return __builtin_shuffle(v, (TILE_LANE + half) & (LANES - 1));
 }
 TILE_INLINE float tile_sum(vfloat v) {
 #pragma GCC unroll 4
@@ -182,12 +191,8 @@ static inline int64_t tile_round_up(int64_t count, int64_t multiple) {
 TILE_INLINE void tile_transpose(vfloat row[LANES]) {
 #pragma GCC unroll 4
   for (int half = LANES / 2; half > 0; half /= 2) {
-    vint upper, lower;
-#pragma GCC unroll 16
-    for (int lane = 0; lane < LANES; lane++) {
-      upper[lane] = lane & half ? LANES + lane - half : lane;
-      lower[lane] = lane & half ? LANES + lane : lane + half;
-    }
+    vint in_second = ((TILE_LANE & half) != 0) & (LANES - half);
+    vint upper = TILE_LANE + in_second, lower = TILE_LANE + half + in_second;
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) {
       if (i & half)

@@ -1,0 +1,37 @@
+/* What the files of tokenizer.h share. */
+#ifndef MEMCLIP_DATA_TOKENIZER_PRIVATE_H
+#define MEMCLIP_DATA_TOKENIZER_PRIVATE_H
+#include "data/tokenizer.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+struct merge { /* id 0: an empty slot; no merge has that id */
+  int32_t left, right, id;
+};
+struct symbol {
+  size_t offset, length; /* of its name in strings */
+};
+struct tokenizer {
+  struct merge *merges;   /* hash table by pair, mask + 1 slots */
+  int32_t *names;         /* hash table by name: id + 1 */
+  uint64_t mask;
+  struct symbol *symbols; /* [count] */
+  int32_t count;
+  struct text strings;
+  int32_t byte_id[256];
+};
+
+/* Bytes in the order of their ids. */
+void tokenizer_byte_order(uint8_t order[256]);
+/* The code point that writes a byte in a vocabulary file. */
+int32_t tokenizer_byte_code(uint8_t byte);
+
+enum piece_kind { PIECE_WORD, PIECE_START, PIECE_END };
+struct piece {
+  const char *bytes;
+  size_t length;
+  enum piece_kind special;
+};
+/* The next piece of cleaned text from *at on; false at its end. */
+bool tokenizer_next_piece(const char **at, const char *stop, struct piece *piece);
+#endif

@@ -42,7 +42,7 @@ static inline struct cpu_device *cpu_from_device(struct device *device) {
 
 enum status cpu_open(int threads, struct device **device);
 
-/* What this machine has, lowered to MEMCLIP_ISA when that is set. STATUS_SYSTEM when it asks for more, STATUS_INPUT when it is unknown. */
+/* The fastest that this machine has, or MEMCLIP_ISA when that is set. STATUS_SYSTEM when it asks for more, STATUS_INPUT when it is unknown. */
 enum status cpu_detect_isa(enum cpu_isa *isa);
 const char *cpu_isa_name(enum cpu_isa isa);
 const struct cpu_kernels *cpu_isa_kernels(enum cpu_isa isa);

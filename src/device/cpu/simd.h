@@ -41,8 +41,15 @@ static inline void v_store_part(float *p, vfloat v, int64_t count) {
   memcpy(p, &v, (size_t)count * sizeof *p);
 }
 
+/* GCC 12 widens by pieces where one instruction does it. */
 static inline vfloat v_widen(vhalf half) {
+#if defined __AVX512F__
+  return (vfloat)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
+#elif defined __AVX2__
+  return (vfloat)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)half), 16);
+#else
   return (vfloat)(__builtin_convertvector(half, vbits) << 16);
+#endif
 }
 /* Round to nearest even; NaN stays NaN. */
 static inline vhalf v_narrow(vfloat v) {
@@ -52,7 +59,15 @@ static inline vhalf v_narrow(vfloat v) {
   vbits bits = (vbits)v;
   vbits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   vbits nan = (vbits)(v != v);
-  return __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0u), vhalf);
+  vbits chosen = (rounded & ~nan) | (nan & 0x7fc0u);
+#if defined __AVX512F__
+  return (vhalf)_mm512_cvtepi32_epi16((__m512i)chosen);
+#elif defined __AVX2__
+  __m256i pairs = _mm256_packus_epi32((__m256i)chosen, (__m256i)chosen); /* within 128-bit halves */
+  return (vhalf)_mm256_castsi256_si128(_mm256_permute4x64_epi64(pairs, 0x08));
+#else
+  return __builtin_convertvector(chosen, vhalf);
+#endif
 #endif
 }
 static inline vfloat v_load_bf16(const bf16 *p) {

@@ -30,21 +30,43 @@ static inline vfloat v_exponential(vfloat x) {
 #endif
 }
 
+/* 1/x for 1 <= |x| <= 1e38, within a unit or two: an estimate and a Newton step where division is slow. */
+static inline vfloat v_reciprocal(vfloat x) {
+#if defined __AVX512F__
+  vfloat estimate = (vfloat)_mm512_rcp14_ps((__m512)x);
+  return estimate * (2.0f - x * estimate);
+#else
+  return 1.0f / x;
+#endif
+}
+
 static inline vfloat v_sigmoid(vfloat x) {
-  return 1.0f / (1.0f + v_exponential(-x));
+  return v_reciprocal(v_exponential(v_min(v_set(87.0f), -x)) + 1.0f);
+}
+
+/* x^2 - square, exactly, for square = x^2 rounded. */
+static inline vfloat v_square_error(vfloat x, vfloat square) {
+#if defined __AVX512F__
+  return (vfloat)_mm512_fmsub_ps((__m512)x, (__m512)x, (__m512)square);
+#elif defined __AVX2__
+  return (vfloat)_mm256_fmsub_ps((__m256)x, (__m256)x, (__m256)square);
+#else
+  vfloat head = (vfloat)((vbits)x & 0xfffff000u);
+  return (head * head - square) + (x - head) * (head + x);
+#endif
 }
 
 /* exp(-x^2/2); the rounding error of x^2, which the exponential would multiply by x^2, is put back. */
 static inline vfloat v_exp_half_square(vfloat x) {
   x = v_max(v_set(-15.0f), v_min(v_set(15.0f), x)); /* beyond, the result is 0 */
-  vfloat head = (vfloat)((vbits)x & 0xfffff000u), tail = x - head;
-  return v_exponential(head * head * -0.5f) * v_exponential(tail * (head + x) * -0.5f);
+  vfloat square = x * x, bell = v_exponential(square * -0.5f);
+  return bell - bell * (v_square_error(x, square) * 0.5f);
 }
 
 /* Phi(x), the normal distribution, given bell = exp(-x^2/2): for x < 0 it is bell t P(t), t = 1 / (1 + 0.35 |x|); P is a least-maximum fit
  * of exp(x^2/2) Phi(-x) with relative error 3.2e-8. */
 static inline vfloat v_normal_cdf(vfloat x, vfloat bell) {
-  vfloat t = 1.0f / (v_abs(x) * 0.35f + 1.0f);
+  vfloat t = v_reciprocal(v_min(v_abs(x), v_set(1e6f)) * 0.35f + 1.0f);
   vfloat p = t * -0.029144801199436188f + 0.14396671950817108f;
   p = p * t - 0.25570496916770935f;
   p = p * t + 0.1591646522283554f;

@@ -2,6 +2,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/text.h"
+#include "io/safetensors.h"
 #include "metric/measure.h"
 #include <jansson.h>
 #include <math.h>
@@ -242,24 +244,19 @@ static char *reference_path(const char *name) {
   return path;
 }
 
-/* The tensor `name` of a safetensors file that was read whole: 8 bytes of header length, the JSON header, the data. */
-static const void *find_tensor(const struct text *file, const char *name, int64_t *rows) {
-  uint64_t header;
-  memcpy(&header, file->data, sizeof header);
-  json_t *json = json_loadb(file->data + 8, header, 0, NULL), *entry = json_object_get(json, name);
-  *rows = json_integer_value(json_array_get(json_object_get(entry, "shape"), 0));
-  const void *data = file->data + 8 + header + json_integer_value(json_array_get(json_object_get(entry, "data_offsets"), 0));
-  json_decref(json);
+static void *read_tensor(const struct safetensors *file, const char *name, enum dtype dtype) {
+  const struct tensor_entry *entry = safetensors_find(file, name);
+  assert_non_null(entry);
+  void *data = memory_allocate((size_t)entry->elements * dtype_size(dtype), name);
+  assert_int_equal(tensor_entry_read(entry, dtype, entry->elements, data), STATUS_OK);
   return data;
 }
 
-static void compare_reference(const struct text *file, const json_t *expected) {
-  struct retrieval set = {.width = 16};
-  int64_t texts;
-  set.images = find_tensor(file, "image_features", &set.image_count);
-  set.texts = find_tensor(file, "text_features", &set.text_count);
-  set.image_of_text = find_tensor(file, "owner", &texts);
-  assert_int_equal(texts, set.text_count);
+static void compare_reference(const struct safetensors *file, const json_t *expected) {
+  float *images = read_tensor(file, "image_features", DTYPE_F32), *texts = read_tensor(file, "text_features", DTYPE_F32);
+  int64_t *owner = read_tensor(file, "owner", DTYPE_I64);
+  const int64_t *image_shape = safetensors_find(file, "image_features")->shape;
+  const struct retrieval set = {images, texts, image_shape[0], safetensors_find(file, "owner")->elements, image_shape[1], owner};
   struct measure_list list;
   measure_retrieval(&set, NULL, 10, 0, &list);
   assert_int_equal(list.count, 10);
@@ -274,6 +271,9 @@ static void compare_reference(const struct text *file, const json_t *expected) {
       assert_int_equal((int64_t)ranks->values[i], json_integer_value(json_array_get(json_object_get(expected, lists[d]), (size_t)i)));
   }
   measure_release(&list);
+  memory_release(images);
+  memory_release(texts);
+  memory_release(owner);
 }
 
 static void test_reference(void **state) {
@@ -281,12 +281,12 @@ static void test_reference(void **state) {
   char *features = reference_path("retrieval.safetensors"), *numbers = reference_path("retrieval.json");
   bool present = file_exists(features) && file_exists(numbers);
   if (present) {
-    struct text file = {0};
+    struct safetensors file;
     json_t *expected = json_load_file(numbers, 0, NULL);
-    assert_int_equal(file_read(features, &file), STATUS_OK);
+    assert_int_equal(safetensors_open(features, &file), STATUS_OK);
     compare_reference(&file, expected);
     json_decref(expected);
-    text_release(&file);
+    safetensors_close(&file);
   }
   memory_release(features);
   memory_release(numbers);

@@ -181,7 +181,7 @@ static void collapse_spaces(struct codes *codes) {
   codes->length = length;
 }
 
-static bool in_ranges(int32_t code, const struct text_range *ranges, int count) {
+bool text_in_ranges(int32_t code, const struct text_range *ranges, int count) {
   int low = 0, high = count;
   while (low < high) {
     const int middle = (low + high) / 2;
@@ -196,9 +196,9 @@ static bool in_ranges(int32_t code, const struct text_range *ranges, int count) 
 /* A cased letter in this direction, case-ignorable characters between them passed over. */
 static bool cased_beyond(const struct codes *codes, size_t at, int step) {
   for (size_t i = at + (size_t)step; i < codes->length; i += (size_t)step) { /* wraps below 0 to above length */
-    if (in_ranges(codes->data[i], text_case_ignorable, text_case_ignorable_count))
+    if (text_in_ranges(codes->data[i], text_case_ignorable, text_case_ignorable_count))
       continue;
-    return in_ranges(codes->data[i], text_cased, text_cased_count);
+    return text_in_ranges(codes->data[i], text_cased, text_cased_count);
   }
   return false;
 }

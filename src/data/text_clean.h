@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct text_range;
+bool text_in_ranges(int32_t code, const struct text_range *ranges, int count);
+
 struct codes { /* zero-initialised is empty */
   int32_t *data;
   size_t length, capacity;

@@ -53,4 +53,7 @@ struct text_range {
 };
 extern const struct text_range text_cased[], text_case_ignorable[];
 extern const int text_cased_count, text_case_ignorable_count;
+/* Unicode's L and N as the pattern's engine has them, newer than utf8proc's. */
+extern const struct text_range text_letters[], text_numbers[];
+extern const int text_letters_count, text_numbers_count;
 #endif

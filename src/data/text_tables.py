@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes text_tables.c: facts about characters that cleaning a caption needs. Run with ftfy 6 installed: text_tables.py > text_tables.c"""
+"""Writes text_tables.c: facts about characters that cleaning a caption needs. Run with ftfy 6 and regex installed: text_tables.py > text_tables.c"""
 import html.entities
 
 import ftfy.badness
 import ftfy.chardata
+import regex
 
 ENCODINGS = ftfy.chardata.CHARMAP_ENCODINGS[1:]  # Latin-1 needs no table
 CATEGORIES = ["common", "c1", "bad", "law", "currency", "start_punctuation", "end_punctuation", "numeric", "kaomoji", "upper_accented",
@@ -92,3 +93,7 @@ print(f"const int text_cased_count = {len(cased)};")
 ignorable = ranges(lambda c: is_final_after("a" + c) and not is_final_after(c))
 table("const struct text_range text_case_ignorable[]", ignorable)
 print(f"const int text_case_ignorable_count = {len(ignorable)};")
+for name, pattern in (("letters", r"\p{L}"), ("numbers", r"\p{N}")):
+    found = ranges(regex.compile(pattern).match)
+    table(f"const struct text_range text_{name}[]", found)
+    print(f"const int text_{name}_count = {len(found)};")

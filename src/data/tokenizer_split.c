@@ -1,5 +1,6 @@
 /* Cleaned text into pieces: special tokens, contractions, letters, single digits, the rest; tried in this order, white space between them (contract 3.2). */
 #include "data/text_clean.h"
+#include "data/text_tables.h"
 #include "data/tokenizer_private.h"
 #include <string.h>
 #include <utf8proc.h>
@@ -17,10 +18,9 @@ static enum kind kind_at(const char *at, const char *stop, size_t *length) {
   utf8proc_int32_t code;
   const utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)at, stop - at, &code);
   *length = step > 0 ? (size_t)step : 1;
-  const utf8proc_category_t category = step > 0 ? utf8proc_category(code) : UTF8PROC_CATEGORY_CN;
-  if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO)
+  if (step > 0 && text_in_ranges(code, text_letters, text_letters_count))
     return KIND_LETTER;
-  if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO)
+  if (step > 0 && text_in_ranges(code, text_numbers, text_numbers_count))
     return KIND_NUMBER;
   return text_is_space(code) ? KIND_SPACE : KIND_OTHER;
 }

@@ -121,7 +121,49 @@ static void test_linear_weight_gradient(struct conformance *c, enum dtype dtype)
     conformance_check(c, "dbias", dbias, bias_expected, bias_bound);
 }
 
+/* A frozen square weight read both ways: packed copies of it must not be mixed up. */
+static void test_linear_square(struct conformance *c, enum dtype dtype) {
+  int64_t rows = conformance_size(c, 40), width = conformance_size(c, 100);
+  bool transposed = conformance_flag(c);
+  conformance_note(c, "rows %d width %d transposed %d", (int)rows, (int)width, transposed);
+  struct tensor *x = tensor_random(c, dtype, rows * width, 1), *weight = tensor_random(c, dtype, width * width, 1);
+  struct tensor *y = tensor_result(c, DTYPE_F32, rows * width), *dx = tensor_result(c, DTYPE_F32, rows * width);
+  struct linear forward = {.rows = rows,
+                           .in = width,
+                           .out = width,
+                           .dtype = dtype,
+                           .y_dtype = DTYPE_F32,
+                           .transposed = transposed,
+                           .frozen = true,
+                           .x = x->data,
+                           .weight = weight->data,
+                           .y = y->data};
+  struct linear_data_gradient backward = {.rows = rows,
+                                          .in = width,
+                                          .out = width,
+                                          .dtype = dtype,
+                                          .dx_dtype = DTYPE_F32,
+                                          .transposed = transposed,
+                                          .frozen = true,
+                                          .dy = x->data,
+                                          .weight = weight->data,
+                                          .dx = dx->data};
+  c->device->op->linear(c->device, &forward);
+  c->device->op->linear_data_gradient(c->device, &backward);
+  double *forwards = conformance_doubles(c, rows * width), *backwards = conformance_doubles(c, rows * width);
+  for (int64_t n = 0; n < rows * width; n++)
+    for (int64_t i = 0; i < width; i++) {
+      double value = x->value[n / width * width + i];
+      forwards[n] += value * weight->value[weight_at(width, width, transposed, i, n % width)];
+      backwards[n] += value * weight->value[weight_at(width, width, transposed, n % width, i)];
+    }
+  conformance_check_all(c, "y", y, forwards, conformance_sum_bound(width, 10 * (double)width));
+  conformance_check_all(c, "dx", dx, backwards, conformance_sum_bound(width, 10 * (double)width));
+  c->device->op->forget_weights(c->device);
+}
+
 const struct conformance_case conformance_linear[] = {{"linear", test_linear},
                                                       {"linear_data_gradient", test_linear_data_gradient},
                                                       {"linear_weight_gradient", test_linear_weight_gradient},
+                                                      {"linear, frozen square weight", test_linear_square},
                                                       {0}};

@@ -26,15 +26,16 @@ static int64_t or_dense(int64_t stride, int64_t columns) {
   return stride ? stride : columns;
 }
 
-/* bf16 operands multiplied in fp32. Widening b costs 1/m of the product, so that of a frozen one is not kept. */
+/* bf16 operands multiplied in fp32. Of a frozen b the widened, packed copy is kept. */
 static void multiply_widened(struct cpu_device *cpu, const struct gemm *call) {
   int64_t b_rows = call->b_transposed ? call->n : call->k, b_columns = call->b_transposed ? call->k : call->n;
   struct gemm wide = *call;
   wide.dtype = wide.c_dtype = DTYPE_F32;
-  wide.b_frozen = false;
+  wide.b_key = call->b;
   wide.a = widen(cpu, CPU_SCRATCH_OPERAND_A, call->a, call->m, call->k, or_dense(call->a_stride, call->k));
-  wide.b = widen(cpu, CPU_SCRATCH_OPERAND_B, call->b, b_rows, b_columns, or_dense(call->b_stride, b_columns));
   wide.a_stride = wide.b_stride = 0;
+  if (!call->b_frozen || !onednn_is_packed(cpu->onednn, &wide))
+    wide.b = widen(cpu, CPU_SCRATCH_OPERAND_B, call->b, b_rows, b_columns, or_dense(call->b_stride, b_columns));
   if (call->c_dtype == DTYPE_BF16) {
     int64_t stride = or_dense(call->c_stride, call->n);
     float *c = cpu_scratch(cpu, CPU_SCRATCH_RESULT, (size_t)(call->m * call->n) * sizeof *c);

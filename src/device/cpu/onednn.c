@@ -53,6 +53,7 @@ struct product {
 
 struct packed_weight {
   const void *source;
+  bool transposed; /* how the source was read: a square matrix packs to the same layout both ways */
   struct layout layout;
   void *block;
   struct packed_weight *next;
@@ -268,12 +269,22 @@ static void product_run(struct onednn *library, struct product *product, void *c
 
 /* ---- packed copies of frozen operands */
 
-static void *pack_weight(struct onednn *library, const struct gemm *call, const struct product *product) {
+static void *find_packed(const struct onednn *library, const struct gemm *call, const struct product *product) {
+  const void *source = call->b_key ? call->b_key : call->b;
   for (struct packed_weight *packed = library->packed; packed; packed = packed->next)
-    if (packed->source == call->b && dnnl_memory_desc_equal(DESC(&packed->layout), DESC(&product->b)))
+    if (packed->source == source && packed->transposed == call->b_transposed &&
+        dnnl_memory_desc_equal(DESC(&packed->layout), DESC(&product->b)))
       return packed->block;
+  return NULL;
+}
+
+static void *pack_weight(struct onednn *library, const struct gemm *call, const struct product *product) {
+  void *kept = find_packed(library, call, product);
+  if (kept)
+    return kept;
   struct packed_weight *packed = memory_allocate(sizeof *packed, "packed weight");
-  packed->source = call->b;
+  packed->source = call->b_key ? call->b_key : call->b;
+  packed->transposed = call->b_transposed;
   packed->block = memory_allocate(dnnl_memory_desc_get_size(DESC(&product->b)), "packed weight");
   packed->next = library->packed;
   library->packed = packed;
@@ -311,7 +322,7 @@ void onednn_forget_weights(struct onednn *library) {
 
 /* ---- calls */
 
-void onednn_multiply(struct onednn *library, const struct gemm *call, struct onednn_scratch scratch) {
+static struct product *find_multiply(struct onednn *library, const struct gemm *call) {
   omp_set_num_threads(library->threads);
   struct product_key key = {.m = call->m,
                             .n = call->n,
@@ -327,7 +338,15 @@ void onednn_multiply(struct onednn *library, const struct gemm *call, struct one
                             .b_packed = call->b_frozen,
                             .accumulate = call->accumulate,
                             .bias = call->bias != NULL};
-  struct product *product = product_find(library, &key);
+  return product_find(library, &key);
+}
+
+bool onednn_is_packed(struct onednn *library, const struct gemm *call) {
+  return find_packed(library, call, find_multiply(library, call)) != NULL;
+}
+
+void onednn_multiply(struct onednn *library, const struct gemm *call, struct onednn_scratch scratch) {
+  struct product *product = find_multiply(library, call);
   void *b = call->b_frozen ? pack_weight(library, call, product) : (void *)call->b;
   product_run(library, product, (void *[]){(void *)call->a, b, call->c, (void *)call->bias}, scratch);
 }

@@ -16,6 +16,8 @@ struct onednn_scratch {
   void *(*take)(void *owner, size_t bytes);
   void *owner;
 };
+/* Whether a frozen b is packed already, so that b itself is not read. */
+bool onednn_is_packed(struct onednn *library, const struct gemm *call);
 void onednn_multiply(struct onednn *library, const struct gemm *call, struct onednn_scratch scratch);
 void onednn_multiply_outer(struct onednn *library, const struct gemm_outer *call, struct onednn_scratch scratch);
 #endif

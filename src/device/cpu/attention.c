@@ -14,10 +14,10 @@ static void for_each_head(struct device *self, const struct attention *call, int
 
 void cpu_attention(struct device *self, const struct attention *call) {
   struct attention_layout layout = attention_layout(call);
-  for_each_head(self, call, attention_forward_floats(&layout), cpu_from_device(self)->kernel->cpu_kernel_attention);
+  for_each_head(self, call, attention_forward_floats(&layout), cpu_from_device(self)->product_kernel->cpu_kernel_attention);
 }
 
 void cpu_attention_backward(struct device *self, const struct attention *call) {
   struct attention_layout layout = attention_layout(call);
-  for_each_head(self, call, attention_backward_floats(&layout), cpu_from_device(self)->kernel->cpu_kernel_attention_backward);
+  for_each_head(self, call, attention_backward_floats(&layout), cpu_from_device(self)->product_kernel->cpu_kernel_attention_backward);
 }

@@ -112,6 +112,7 @@ enum status cpu_open(int threads, struct device **device) {
   cpu->device.bf16_is_storage_only = isa != CPU_ISA_AVX512BF16;
   cpu->isa = isa;
   cpu->kernel = cpu_isa_kernels(isa);
+  cpu->product_kernel = cpu_isa_product_kernels(isa);
   cpu->onednn = onednn_open(isa, cpu->device.threads);
   snprintf(cpu->device.description, sizeof cpu->device.description, "%s, %d %s, %s", cpu_isa_name(isa), cpu->device.threads,
            cpu->device.threads == 1 ? "thread" : "threads", onednn_version());

@@ -29,6 +29,7 @@ struct cpu_device {
   struct device device; /* first */
   enum cpu_isa isa;
   const struct cpu_kernels *kernel;
+  const struct cpu_kernels *product_kernel; /* for attention and product keys */
   struct onednn *onednn;
   struct cpu_scratch {
     void *block;
@@ -46,6 +47,8 @@ enum status cpu_open(int threads, struct device **device);
 enum status cpu_detect_isa(enum cpu_isa *isa);
 const char *cpu_isa_name(enum cpu_isa isa);
 const struct cpu_kernels *cpu_isa_kernels(enum cpu_isa isa);
+/* The kernels whose small products of bf16 operands are the fastest here; those of `isa` itself when MEMCLIP_ISA is set. */
+const struct cpu_kernels *cpu_isa_product_kernels(enum cpu_isa isa);
 
 /* At least `bytes` of 64-byte aligned memory that keeps its contents until the slot is asked for more than ever before. */
 void *cpu_scratch(struct cpu_device *cpu, enum cpu_scratch_slot slot, size_t bytes);

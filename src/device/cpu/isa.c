@@ -17,6 +17,14 @@ const struct cpu_kernels *cpu_isa_kernels(enum cpu_isa isa) {
   return tables[isa];
 }
 
+/* Intel's processors issue a bf16 product at a quarter of the rate of an fp32 one, so there widened operands are faster. */
+const struct cpu_kernels *cpu_isa_product_kernels(enum cpu_isa isa) {
+  const char *wanted = getenv("MEMCLIP_ISA");
+  bool forced = wanted && *wanted;
+  __builtin_cpu_init();
+  return isa == CPU_ISA_AVX512BF16 && !forced && __builtin_cpu_is("intel") ? &cpu_kernels_avx512 : cpu_isa_kernels(isa);
+}
+
 static enum cpu_isa isa_of_machine(void) {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
@@ -37,6 +45,10 @@ static enum cpu_isa isa_preferred(enum cpu_isa best) {
 const struct cpu_kernels *cpu_isa_kernels(enum cpu_isa isa) {
   (void)isa;
   return &cpu_kernels_generic;
+}
+
+const struct cpu_kernels *cpu_isa_product_kernels(enum cpu_isa isa) {
+  return cpu_isa_kernels(isa);
 }
 
 static enum cpu_isa isa_of_machine(void) {

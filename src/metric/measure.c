@@ -59,10 +59,10 @@ static void chance_of_images(const struct retrieval *set, double chance[RECALL_M
 }
 
 /* A plain sum in order: equal features give equal scores here too. */
-static float score(const float *a, const float *b, int64_t width) {
-  float sum = 0;
+static double score(const float *a, const float *b, int64_t width) {
+  double sum = 0;
   for (int64_t e = 0; e < width; e++)
-    sum += a[e] * b[e];
+    sum += (double)a[e] * (double)b[e];
   return sum;
 }
 
@@ -90,7 +90,7 @@ static void chain_members(const int64_t *group, int64_t groups, int64_t count, c
 static double text_hits(const struct retrieval *set, int64_t text, int64_t first, const int64_t *next) {
   const float *feature = set->texts + text * set->width;
   int64_t own = set->image_of_text[text];
-  float own_score = score(set->images + own * set->width, feature, set->width);
+  double own_score = score(set->images + own * set->width, feature, set->width);
   for (int64_t i = first; i >= 0; i = next[i])
     if (i != own && !(own_score > score(set->images + i * set->width, feature, set->width)))
       return 0;
@@ -99,10 +99,10 @@ static double text_hits(const struct retrieval *set, int64_t text, int64_t first
 
 /* 1 when a text of the image scores more than every text of the other images of its group. */
 static double image_hits(const struct retrieval *set, int64_t image, int64_t first, const int64_t *next) {
-  float best_own = -INFINITY, best_other = -INFINITY;
+  double best_own = -INFINITY, best_other = -INFINITY;
   for (int64_t j = first; j >= 0; j = next[j]) {
-    float s = score(set->images + image * set->width, set->texts + j * set->width, set->width);
-    float *best = set->image_of_text[j] == image ? &best_own : &best_other;
+    double s = score(set->images + image * set->width, set->texts + j * set->width, set->width);
+    double *best = set->image_of_text[j] == image ? &best_own : &best_other;
     *best = s > *best ? s : *best;
   }
   return best_own > best_other;
@@ -167,7 +167,7 @@ static void add_negatives(struct measure_list *list, const struct retrieval *set
         snprintf(kind, sizeof kind, "_%s", extras->negative_kind[q]);
       struct measure *measure = find_or_add(list, "negative_accuracy", kind, extras->negative_count);
       const float *image = set->images + extras->negative_image[q] * set->width;
-      float right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
+      double right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
       add_value(measure, right > score(image, extras->negatives + q * set->width, set->width), extras->negative_image[q]);
       measure->chance = 0.5;
     }

@@ -224,6 +224,23 @@ static void test_select(struct conformance *c, enum dtype dtype) {
   }
 }
 
+/* A training that has diverged must not read beyond the table. */
+static void test_select_nan(struct conformance *c, enum dtype dtype) {
+  enum { ROWS = 5, HEADS = 2, HALF = 6 };
+  static const int64_t sizes[][2] = {{8, 4}, {100, 20}}; /* K, knn: few keys, many keys */
+  for (int i = 0; i < 2; i++) {
+    int64_t n_keys = sizes[i][0], knn = sizes[i][1], picks = ROWS * HEADS * knn;
+    struct tensor *queries = tensor_result(c, dtype, ROWS * HEADS * 2 * HALF), *index = tensor_result(c, DTYPE_I32, picks);
+    struct tensor *keys = tensor_random(c, dtype, 2 * HEADS * n_keys * HALF, 1), *weight = tensor_result(c, DTYPE_F32, picks);
+    struct memory_select call = {ROWS,       HEADS,       n_keys,       knn,  HALF, dtype, queries->data,
+                                 keys->data, index->data, weight->data, NULL, NULL, NULL};
+    c->device->op->memory_select(c->device, &call);
+    const double *slot = tensor_read(c, index);
+    for (int64_t t = 0; t < picks; t++)
+      conformance_require(c, slot[t] >= 0 && slot[t] < (double)(n_keys * n_keys), "queries of NaN still select slots");
+  }
+}
+
 struct read_shape {
   int64_t rows, entries, slots, width;
 };
@@ -327,5 +344,8 @@ static void test_memory_repeats(struct conformance *c, enum dtype dtype) {
   conformance_require(c, same, "another number of threads gives the same numbers");
 }
 
-const struct conformance_case conformance_memory[] = {
-    {"memory_select", test_select}, {"memory_read", test_read}, {"memory repeats", test_memory_repeats}, {0}};
+const struct conformance_case conformance_memory[] = {{"memory_select", test_select},
+                                                      {"memory_select NaN", test_select_nan},
+                                                      {"memory_read", test_read},
+                                                      {"memory repeats", test_memory_repeats},
+                                                      {0}};

@@ -152,7 +152,8 @@ struct text_embed {
 /* Product-key selection (methods 1.2, steps 3-6). queries [N, H*2*half], half = k_dim/2; keys [2*H*K, half] with row (2*head + side)*K + i.
  * scores s[head,side,i] = <query half, key>; top knn of each side (larger score, then lower index); of the knn*knn sums u*knn+v the knn largest
  * (larger sum, then lower candidate number); slot = i_u*K + j_v; weight = softmax over those knn sums.
- * index i32, weight fp32, both [N, H, knn], best first; an index is a slot even where scores are NaN. Products of bf16 operands, fp32 accumulation, scores kept in fp32.
+ * index i32, weight fp32, both [N, H, knn], best first; an index is a slot even where scores are NaN. Products of bf16 operands, fp32
+ * accumulation, scores kept in fp32.
  * backward: from dweight [N,H,knn] (fp32): the softmax's gradient, then dqueries (compute dtype, written) and dkeys (added). No gradient
  * through the selection. */
 struct memory_select {

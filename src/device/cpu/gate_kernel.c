@@ -1,18 +1,14 @@
 /* Gates: element by element, and one per row. */
 #include "device/cpu/kernels.h"
 #include "device/cpu/tile.h"
-#include "device/cpu/vexp.h"
-
-TILE_INLINE vfloat sigmoid(vfloat x) {
-  return v_set(1) / (v_set(1) + v_exp2(x * -VEXP_LOG2E));
-}
+#include "device/cpu/vmath.h"
 
 /* u = m g sigma(g) for `count` elements from `first`. */
 TILE_INLINE void gate_elements(enum dtype dtype, const struct gate *call, int64_t first, int64_t count) {
   for (int64_t i = first; i < first + count; i += LANES) {
     int64_t left = first + count - i;
     vfloat m = tile_load(dtype, call->m, i, left), g = tile_load(dtype, call->g, i, left);
-    tile_store(dtype, call->u, i, m * g * sigmoid(g), left);
+    tile_store(dtype, call->u, i, m * g * v_sigmoid(g), left);
   }
 }
 
@@ -29,7 +25,7 @@ TILE_INLINE void gate_gradients(enum dtype dtype, const struct gate *call, int64
     for (int64_t c = 0; c < call->columns; c += LANES) {
       int64_t i = n * call->columns + c, left = call->columns - c;
       vfloat m = tile_load(dtype, call->m, i, left), g = tile_load(dtype, call->g, i, left), du = tile_load(dtype, call->du, i, left);
-      vfloat s = sigmoid(g), dg = du * m * s * (v_set(1) + g * (v_set(1) - s));
+      vfloat s = v_sigmoid(g), dg = du * m * s * (v_set(1) + g * (v_set(1) - s));
       tile_store(dtype, call->dm, i, du * g * s, left);
       tile_store(dtype, call->dg, i, dg, left);
       tile_store(DTYPE_F32, bias_sum, c, tile_load(DTYPE_F32, bias_sum, c, left) + dg, left);
@@ -48,7 +44,7 @@ void CPU_KERNEL(cpu_kernel_token_gate)(const struct token_gate *call, int64_t n)
   vfloat z = {0};
   for (int64_t c = 0; c < call->in; c += LANES)
     z += tile_load(call->dtype, call->x, n * call->in + c, call->in - c) * tile_load(DTYPE_F32, call->weight, c, call->in - c);
-  vfloat s = v_set(sigmoid(v_set(tile_sum(z) + (call->bias ? call->bias[0] : 0)))[0]);
+  vfloat s = v_set(v_sigmoid(v_set(tile_sum(z) + (call->bias ? call->bias[0] : 0)))[0]);
   call->s[n] = s[0];
   for (int64_t c = 0; c < call->width; c += LANES) {
     int64_t i = n * call->width + c, left = call->width - c;

@@ -7,6 +7,7 @@
 #include "device/cpu/kernels.h"
 #include "device/cpu/tile.h"
 #include "device/cpu/vexp.h"
+#include "device/cpu/vmath.h"
 #include <math.h>
 
 enum { LANE_KEYS = 64, LANE_KNN = 8, LIST_VECTORS = SELECT_LARGEST / LANES };
@@ -48,10 +49,6 @@ TILE_INLINE void half_scores(bool pairs, const struct memory_select *call, int64
   }
 }
 
-TILE_INLINE vfloat either(vint mask, vfloat a, vfloat b) {
-  return (vfloat)(((vint)a & mask) | ((vint)b & ~mask));
-}
-
 /* ---- few keys: one row per lane */
 
 struct lanes {
@@ -67,9 +64,9 @@ TILE_INLINE void lanes_offer(struct lanes *best, const int knn, vfloat score, vi
     vfloat old = best->score[t];
     vint old_index = best->index[t];
     moving |= score > old;
-    best->score[t] = either(moving, score, old);
+    best->score[t] = v_select(moving, score, old);
     best->index[t] = (index & moving) | (old_index & ~moving);
-    score = either(moving, old, score);
+    score = v_select(moving, old, score);
     index = (old_index & moving) | (index & ~moving);
   }
 }
@@ -169,7 +166,7 @@ TILE_INLINE void list_insert(struct list *list, const int vectors, int64_t knn, 
     vfloat now = list->score[n], shifted = __builtin_shuffle(before, now, from);
     vint now_index = list->index[n], shifted_index = __builtin_shuffle(before_index, now_index, from);
     vint stay = now >= value, place = shifted >= value;
-    list->score[n] = either(stay, now, either(place, value, shifted));
+    list->score[n] = v_select(stay, now, v_select(place, value, shifted));
     list->index[n] = (now_index & stay) | (((((vint){0} + index) & place) | (shifted_index & ~place)) & ~stay);
     before = now;
     before_index = now_index;

@@ -39,6 +39,8 @@ enum status config_read(const char *name, struct clip_config *config);
 enum status config_parse(const char *json, const char *source, struct clip_config *config);
 /* open_clip's JSON with `model_cfg`, `preprocess_cfg` and, for memory students, `memory`. */
 void config_write(const struct clip_config *config, struct text *out);
+/* Fits the memory of a tower together (even k_dim, knn <= n_keys, ...); `source` is what messages call its origin. */
+enum status config_check_memory(struct tower_config *tower, const char *source);
 int config_vision_tokens(const struct clip_config *config);
 /* Multiply-adds times two of one image or text of `tokens` tokens, forward, last block for the pooled token only. */
 double config_flops_image(const struct clip_config *config, bool pooled_last_block);

@@ -1,0 +1,271 @@
+/* Backward passes of towers, from the features' gradient down to the lowest sublayer that trains anything. */
+#include "base/memory.h"
+#include "model/run.h"
+
+static float *gradient_of(const struct parameter *parameter) {
+  return parameter ? parameter->gradient : NULL;
+}
+
+void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, const void *dy, void *dx, bool accumulate) {
+  struct device *device = run->device;
+  float *dweight = gradient_of(layer->weight), *dbias = gradient_of(layer->bias);
+  if (dweight || dbias)
+    device->op->linear_weight_gradient(device, &(struct linear_weight_gradient){.rows = rows, .in = layer->in, .out = layer->out, .dtype = run->dtype,
+                                                                                .transposed = layer->transposed, .x = x, .dy = dy, .dweight = dweight, .dbias = dbias});
+  if (dx)
+    device->op->linear_data_gradient(device, &(struct linear_data_gradient){.rows = rows, .in = layer->in, .out = layer->out, .dtype = run->dtype, .dx_dtype = run->dtype,
+                                                                            .transposed = layer->transposed, .frozen = !layer->weight->trainable,
+                                                                            .accumulate = accumulate, .dy = dy, .weight = layer->weight->compute, .dx = dx});
+}
+
+static void attention_backward(struct tower_run *run, int index, bool wants_input) {
+  const struct sublayer *layer = &run->tower->sublayers[index];
+  struct sublayer_state *state = &run->states[index];
+  struct device *device = run->device;
+  const int64_t width = layer->in.in;
+  const size_t element = dtype_size(run->dtype);
+  const bool into_projection = wants_input || gradient_of(layer->in.weight) || gradient_of(layer->in.bias);
+  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_projection ? run->dmid : NULL, false);
+  if (!into_projection)
+    return;
+  struct attention call = attention_call(run, index);
+  const bool pooled = state_is_pooled(run, index);
+  call.lse = state->lse;
+  call.dout = run->dmid;
+  call.dq = pooled ? run->dquery : run->dwide;
+  call.dk = (char *)run->dwide + (pooled ? 0 : (size_t)width * element);
+  call.dv = (char *)call.dk + (size_t)width * element;
+  device->op->attention_backward(device, &call);
+  void *dh = wants_input ? run->dh : NULL;
+  if (!pooled) {
+    linear_backward(run, &layer->in, state->in_rows, state->h, run->dwide, dh, false);
+    return;
+  }
+  struct parameter parts[2];
+  struct linear_layer part = linear_slice(&layer->in, parts, width, 2 * width, element);
+  linear_backward(run, &part, state->in_rows, state->h, run->dwide, dh, false);
+  part = linear_slice(&layer->in, parts, 0, width, element);
+  linear_backward(run, &part, state->rows, state->pooled_h, run->dquery, wants_input ? run->dmid : NULL, false);
+  if (wants_input)
+    device->op->pool_backward(device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = width, .dtype = run->dtype, .accumulate = true,
+                                                     .position = run->position, .dout = run->dmid, .dx = run->dh});
+}
+
+static void mlp_backward(struct tower_run *run, int index, bool wants_input) {
+  const struct sublayer *layer = &run->tower->sublayers[index];
+  struct sublayer_state *state = &run->states[index];
+  const bool into_fc = wants_input || gradient_of(layer->in.weight) || gradient_of(layer->in.bias);
+  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_fc ? run->dwide : NULL, false);
+  if (!into_fc)
+    return;
+  run->device->op->activation_backward(run->device, &(struct activation_call){.rows = state->rows, .columns = layer->in.out, .dtype = run->dtype,
+                                                                              .kind = run->model->config.activation, .x = state->in, .dy = run->dwide, .dx = run->dwide});
+  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, false);
+}
+
+/* From the gradient of the read values (run->dmemory) to values, keys and queries. */
+static void memory_read_backward(struct tower_run *run, int index, bool wants_input) {
+  const struct sublayer *layer = &run->tower->sublayers[index];
+  const struct memory_config *memory = &run->tower->config->memory;
+  struct sublayer_state *state = &run->states[index];
+  struct device *device = run->device;
+  device->op->memory_read_backward(device, &(struct memory_read){.rows = state->rows, .entries = (int64_t)memory->heads * memory->knn, .slots = layer->values->shape[0],
+                                                                 .width = layer->values->shape[1], .dtype = run->dtype, .index = state->index, .weight = state->weight,
+                                                                 .values = layer->values->compute, .dout = run->dmemory, .dweight = run->dweight,
+                                                                 .dvalues = layer->values->gradient});
+  device->op->memory_select_backward(device, &(struct memory_select){.rows = state->rows, .heads = memory->heads, .n_keys = memory->n_keys, .knn = memory->knn,
+                                                                     .half = memory->k_dim / 2, .dtype = run->dtype, .queries = state->in, .keys = layer->keys->compute,
+                                                                     .index = state->index, .weight = state->weight, .dweight = run->dweight,
+                                                                     .dqueries = run->dwide, .dkeys = layer->keys->gradient});
+  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, true);
+}
+
+/* dh is built from up to three parts (token gate, swilu gate, queries): it starts at zero and each adds. */
+static void memory_backward(struct tower_run *run, int index, bool wants_input) {
+  const struct sublayer *layer = &run->tower->sublayers[index];
+  struct sublayer_state *state = &run->states[index];
+  struct device *device = run->device;
+  const int64_t rows = state->rows, width = run->tower->config->width, values_width = layer->values->shape[1];
+  const void *dplain = run->dbranch;
+  device->op->zero(device, run->dh, (size_t)(rows * width) * dtype_size(run->dtype));
+  if (layer->token_gate_weight) {
+    device->op->token_gate_backward(device, &(struct token_gate){.rows = rows, .in = width, .width = width, .dtype = run->dtype, .x = state->h, .o = state->plain,
+                                                                 .weight = layer->token_gate_weight->master, .bias = layer->token_gate_bias->master,
+                                                                 .s = state->token_gate, .dy = run->dbranch, .d_o = run->dmid, .dx = run->dh,
+                                                                 .dweight = layer->token_gate_weight->gradient, .dbias = layer->token_gate_bias->gradient});
+    dplain = run->dmid;
+  }
+  if (!layer->out.weight) {
+    device->op->copy(device, run->dmemory, dplain, (size_t)(rows * width) * dtype_size(run->dtype));
+  } else if (!layer->gate.weight) {
+    linear_backward(run, &layer->out, rows, state->mid, dplain, run->dmemory, false);
+  } else {
+    linear_backward(run, &layer->out, rows, state->gated, dplain, run->dmemory, false);
+    device->op->gate_backward(device, &(struct gate){.rows = rows, .columns = values_width, .dtype = run->dtype, .m = state->mid, .g = state->gate, .du = run->dmemory,
+                                                     .dm = run->dmemory, .dg = run->dwide});
+    linear_backward(run, &layer->gate, rows, state->h, run->dwide, wants_input ? run->dh : NULL, true);
+  }
+  memory_read_backward(run, index, wants_input);
+}
+
+void branch_backward(struct tower_run *run, int index, bool wants_input) {
+  static void (*const backward[])(struct tower_run *, int, bool) = {
+      [SUBLAYER_ATTENTION] = attention_backward, [SUBLAYER_MLP] = mlp_backward, [SUBLAYER_MEMORY] = memory_backward};
+  backward[run->tower->sublayers[index].kind](run, index, wants_input);
+}
+
+/* The gradient of the branch that ends at the current residual stream, from run->dx: what norm_backward fuses; `index` is the branch's sublayer, -1 for none. */
+static void fill_branch(struct tower_run *run, struct norm_backward *call, int index) {
+  if (index < 0)
+    return;
+  const struct sublayer *layer = &run->tower->sublayers[index];
+  call->dbranch = run->dbranch;
+  call->gamma = layer->layer_scale ? layer->layer_scale->master : NULL;
+  call->dgamma = gradient_of(layer->layer_scale);
+  call->branch = run->states[index].branch;
+}
+
+static void backward_end(struct tower_run *run, const float *dfeatures, int last) {
+  const struct tower *tower = run->tower;
+  struct device *device = run->device;
+  const int64_t count = run->input.count, width = tower->config->width, all = count * run->tokens;
+  const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
+  device->op->cast(device, run->dfeatures, run->dtype, dfeatures, DTYPE_F32, count * tower->projection.out);
+  linear_backward(run, &tower->projection, count, run->final, run->dfeatures, run->dmid, false);
+  struct norm_backward call = {.rows = count, .width = width, .dtype = run->dtype, .dy_dtype = run->dtype, .dx_zero = true, .dy = run->dmid, .x = run->x_pooled,
+                               .mean = run->final_mean, .rstd = run->final_rstd, .weight = tower->norm_weight->master, .dx = run->dx_pooled,
+                               .dweight = tower->norm_weight->gradient, .dbias = tower->norm_bias->gradient};
+  if (run->pooled) {
+    call.x = run->x_final;
+    fill_branch(run, &call, last);
+    device->op->norm_backward(device, &call);
+    return;
+  }
+  if (norm_first) {
+    device->op->pool_average_backward(device, &(struct pool_average){.batch = count, .tokens = run->tokens, .width = width, .first = 1, .dtype = run->dtype,
+                                                                     .dout = run->dmid, .dx = run->dh});
+    call.rows = all;
+    call.dy = run->dh;
+    call.x = run->x_final;
+    call.dx = run->dx;
+    fill_branch(run, &call, last);
+    device->op->norm_backward(device, &call);
+    return;
+  }
+  device->op->norm_backward(device, &call);
+  if (tower->pooling == POOL_AVERAGE)
+    device->op->pool_average_backward(device, &(struct pool_average){.batch = count, .tokens = run->tokens, .width = width, .first = 1, .dtype = DTYPE_F32,
+                                                                     .dout = run->dx_pooled, .dx = run->dx});
+  else
+    device->op->pool_backward(device, &(struct pool){.batch = count, .tokens = run->tokens, .width = width, .dtype = DTYPE_F32, .position = run->position,
+                                                     .dout = run->dx_pooled, .dx = run->dx});
+  call = (struct norm_backward){.rows = all, .width = width, .dtype = run->dtype, .dx = run->dx};
+  fill_branch(run, &call, last);
+  if (call.dbranch)
+    device->op->norm_backward(device, &call);
+}
+
+/* Through the norm of sublayer `index`: dx += ..., and the gradient of the branch before it. */
+static void backward_norm(struct tower_run *run, int index) {
+  const struct tower *tower = run->tower;
+  const struct sublayer *layer = &tower->sublayers[index];
+  struct sublayer_state *state = &run->states[index];
+  struct device *device = run->device;
+  const bool last_pooled = run->pooled && index == tower->count - 1;
+  if (run->pooled && index == tower->count - 2) /* the stream widens again from the pooled token's row to all tokens */
+    device->op->pool_backward(device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = tower->config->width, .dtype = DTYPE_F32,
+                                                     .position = run->position, .dout = run->dx_pooled, .dx = run->dx});
+  struct norm_backward call = {.rows = state->in_rows, .width = tower->config->width, .dtype = run->dtype, .dy_dtype = run->dtype, .dy = run->dh, .x = state->x,
+                               .mean = state->mean, .rstd = state->rstd, .weight = layer->norm_weight->master, .dx = last_pooled ? run->dx_pooled : run->dx,
+                               .dweight = layer->norm_weight->gradient, .dbias = layer->norm_bias->gradient};
+  fill_branch(run, &call, index - 1);
+  device->op->norm_backward(device, &call);
+}
+
+static void backward_embedding(struct tower_run *run) {
+  const struct tower *tower = run->tower;
+  struct device *device = run->device;
+  const int64_t count = run->input.count, width = tower->config->width;
+  const float *dx = run->dx;
+  if (tower->norm_pre_weight) {
+    float *dembedded = run->states[0].x; /* the stream behind the norm is not needed any more */
+    device->op->norm_backward(device, &(struct norm_backward){.rows = count * run->tokens, .width = width, .dtype = run->dtype, .dy_dtype = DTYPE_F32, .dx_zero = true,
+                                                              .dy = run->dx, .x = run->x_embedded, .mean = run->embedded_mean, .rstd = run->embedded_rstd,
+                                                              .weight = tower->norm_pre_weight->master, .dx = dembedded,
+                                                              .dweight = tower->norm_pre_weight->gradient, .dbias = tower->norm_pre_bias->gradient});
+    dx = dembedded;
+  }
+  if (!tower->vision) {
+    device->op->text_embed_backward(device, &(struct text_embed){.batch = count, .tokens = run->tokens, .width = width, .ids_stride = tower->tokens,
+                                                                 .vocabulary = tower->token_embedding->shape[0], .ids = run->input.ids, .dx = dx,
+                                                                 .dtable = tower->token_embedding->gradient, .dposition = tower->position->gradient});
+    return;
+  }
+  device->op->image_embed_backward(device, &(struct image_embed){.batch = count, .grid = tower->tokens - 1, .kept = run->tokens - 1, .width = width, .dtype = run->dtype,
+                                                                 .keep = run->input.keep, .dx = dx, .dpatches = run->embedded,
+                                                                 .dclass = tower->class_embedding->gradient, .dposition = tower->position->gradient});
+  linear_backward(run, &tower->patch_embedding, count * (tower->tokens - 1), run->patches, run->embedded, NULL, false);
+}
+
+static void tell(const struct gradient_listener *listener, const struct parameter *parameter) {
+  if (listener && parameter && parameter->gradient)
+    listener->done(listener->context, parameter);
+}
+
+static void tell_linear(const struct gradient_listener *listener, const struct linear_layer *layer) {
+  tell(listener, layer->weight);
+  tell(listener, layer->bias);
+}
+
+/* LayerScale of a sublayer is complete with its branch's gradient: before the sublayer itself. */
+static void tell_sublayer(const struct gradient_listener *listener, const struct sublayer *layer) {
+  const struct parameter *single[] = {layer->keys, layer->token_gate_weight, layer->token_gate_bias, layer->last_use_of_values ? layer->values : NULL,
+                                      layer->layer_scale, layer->norm_weight, layer->norm_bias};
+  tell_linear(listener, &layer->out);
+  tell_linear(listener, &layer->gate);
+  tell_linear(listener, &layer->in);
+  for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+    tell(listener, single[i]);
+}
+
+static void tell_end(const struct gradient_listener *listener, const struct tower *tower) {
+  tell_linear(listener, &tower->projection);
+  tell(listener, tower->norm_weight);
+  tell(listener, tower->norm_bias);
+}
+
+static void tell_embedding(const struct gradient_listener *listener, const struct tower *tower) {
+  const struct parameter *all[] = {tower->norm_pre_weight, tower->norm_pre_bias, tower->class_embedding, tower->token_embedding, tower->position};
+  tell_linear(listener, &tower->patch_embedding);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    tell(listener, all[i]);
+}
+
+/* Runs the two sublayers of a block again from its kept stream, to have what their backward needs. */
+static void recompute_block(struct tower_run *run, int block) {
+  run->x = run->states[2 * block].x;
+  run->branch = NULL;
+  run_sublayer(run, 2 * block);
+  run_sublayer(run, 2 * block + 1);
+}
+
+void tower_backward(struct tower_run *run, const float *dfeatures, const struct gradient_listener *listener) {
+  const struct tower *tower = run->tower;
+  const int first = tower_first_trainable(tower, run->model->switches.skip_frozen);
+  backward_end(run, dfeatures, first < tower->count ? tower->count - 1 : -1);
+  tell_end(listener, tower);
+  for (int index = tower->count - 1; index >= 0 && index >= first; index--) {
+    if (run->recompute && index % 2 == 1)
+      recompute_block(run, index / 2);
+    const struct sublayer *layer = &tower->sublayers[index];
+    const bool wants_input = index > first || gradient_of(layer->norm_weight) || gradient_of(layer->norm_bias);
+    branch_backward(run, index, wants_input);
+    if (wants_input)
+      backward_norm(run, index);
+    tell_sublayer(listener, layer);
+  }
+  if (first < 0) {
+    backward_embedding(run);
+    tell_embedding(listener, tower);
+  }
+}

@@ -1,0 +1,315 @@
+#include "model/config.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const float openai_mean[3] = {0.48145466f, 0.4578275f, 0.40821073f}, openai_std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
+
+/* The native towers of open_clip (contract 1.1): joint width; image, patch; vision width, layers, head width; text width, heads, layers. */
+static const struct built_in {
+  const char *name;
+  int embed, image, patch, width, layers, head_width, text_width, text_heads, text_layers;
+  double layer_scale;
+} built_ins[] = {
+    {"ViT-B-32", 512, 224, 32, 768, 12, 64, 512, 8, 12, -1},          {"ViT-B-32-256", 512, 256, 32, 768, 12, 64, 512, 8, 12, -1},
+    {"ViT-B-32-plus-256", 640, 256, 32, 896, 12, 64, 640, 10, 12, -1}, {"ViT-B-16", 512, 224, 16, 768, 12, 64, 512, 8, 12, -1},
+    {"ViT-B-16-plus", 640, 224, 16, 896, 12, 64, 640, 10, 12, -1},    {"ViT-B-16-plus-240", 640, 240, 16, 896, 12, 64, 640, 10, 12, -1},
+    {"ViT-L-14", 768, 224, 14, 1024, 24, 64, 768, 12, 12, -1},        {"ViT-L-14-280", 768, 280, 14, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-L-14-336", 768, 336, 14, 1024, 24, 64, 768, 12, 12, -1},    {"ViT-L-16", 768, 224, 16, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-L-16-320", 768, 320, 16, 1024, 24, 64, 768, 12, 12, -1},    {"ViT-S-32", 384, 224, 32, 384, 12, 64, 384, 6, 12, -1},
+    {"ViT-S-16", 384, 224, 16, 384, 12, 64, 384, 6, 12, -1},          {"ViT-S-32-alt", 256, 224, 32, 384, 12, 64, 256, 4, 10, -1},
+    {"ViT-S-16-alt", 256, 224, 16, 384, 12, 64, 256, 4, 10, -1},      {"ViT-M-32", 512, 224, 32, 512, 12, 64, 512, 8, 12, -1},
+    {"ViT-M-16", 512, 224, 16, 512, 12, 64, 512, 8, 12, -1},          {"ViT-M-32-alt", 384, 224, 32, 512, 12, 64, 384, 6, 12, -1},
+    {"ViT-M-16-alt", 384, 224, 16, 512, 12, 64, 384, 6, 12, 1e-4},    {"ViT-H-14", 1024, 224, 14, 1280, 32, 80, 1024, 16, 24, -1},
+};
+enum { BUILT_IN_COUNT = sizeof built_ins / sizeof *built_ins };
+
+static void set_defaults(struct clip_config *config) {
+  *config = (struct clip_config){.init_logit_scale = log(1 / 0.07), .context_length = 77, .vocab_size = 49408, .text_pool = POOL_ARGMAX, .vision_pool = POOL_TOKEN};
+  config->vision.layer_scale = config->text.layer_scale = -1;
+  memcpy(config->image_mean, openai_mean, sizeof openai_mean);
+  memcpy(config->image_std, openai_std, sizeof openai_std);
+}
+
+static enum status from_built_in(const char *name, struct clip_config *config) {
+  const char *suffix = "-quickgelu";
+  const size_t length = strlen(name), base = text_ends_with(name, suffix) ? length - strlen(suffix) : length;
+  const char *names[BUILT_IN_COUNT];
+  for (int i = 0; i < BUILT_IN_COUNT; i++) {
+    const struct built_in *b = &built_ins[i];
+    names[i] = b->name;
+    if (strncmp(name, b->name, base) != 0 || b->name[base])
+      continue;
+    set_defaults(config);
+    config->embed_dim = b->embed;
+    config->image_width = config->image_height = b->image;
+    config->patch = b->patch;
+    config->vision = (struct tower_config){.width = b->width, .layers = b->layers, .heads = b->width / b->head_width, .mlp_width = 4 * b->width, .layer_scale = b->layer_scale};
+    config->text = (struct tower_config){.width = b->text_width, .layers = b->text_layers, .heads = b->text_heads, .mlp_width = 4 * b->text_width, .layer_scale = -1};
+    if (base < length) { /* a plain name says nothing of the activation: OpenAI's own weights carry it, too */
+      config->activation = ACTIVATION_QUICKGELU;
+      config->activation_known = true;
+    }
+    return STATUS_OK;
+  }
+  const char *nearest = text_nearest(name, names, BUILT_IN_COUNT);
+  return error_set(STATUS_INPUT, "model configuration '%s' is neither a built-in name nor a readable file%s%s%s", name, nearest ? "; did you mean '" : "",
+                   nearest ? nearest : "", nearest ? "'?" : ". Give open_clip's JSON file of the model");
+}
+
+/* Reading of single keys: absent leaves the value; a wrong type or an impossible value is an error that names it. */
+struct reader {
+  json_t *object;
+  const char *source, *section;
+};
+
+static enum status read_integer(const struct reader *reader, const char *key, int minimum, int *value) {
+  json_t *item = json_object_get(reader->object, key);
+  if (!item || json_is_null(item))
+    return STATUS_OK;
+  if (!json_is_integer(item) || json_integer_value(item) < minimum || json_integer_value(item) > 1 << 24)
+    return error_set(STATUS_INPUT, "%s: %s.%s must be a whole number of at least %d", reader->source, reader->section, key, minimum);
+  *value = (int)json_integer_value(item);
+  return STATUS_OK;
+}
+
+static enum status read_real(const struct reader *reader, const char *key, double *value) {
+  json_t *item = json_object_get(reader->object, key);
+  if (!item || json_is_null(item))
+    return STATUS_OK;
+  if (!json_is_number(item))
+    return error_set(STATUS_INPUT, "%s: %s.%s must be a number", reader->source, reader->section, key);
+  *value = json_number_value(item);
+  return STATUS_OK;
+}
+
+static enum status read_logical(const struct reader *reader, const char *key, bool *value) {
+  json_t *item = json_object_get(reader->object, key);
+  if (!item || json_is_null(item))
+    return STATUS_OK;
+  if (!json_is_boolean(item))
+    return error_set(STATUS_INPUT, "%s: %s.%s must be true or false", reader->source, reader->section, key);
+  *value = json_is_true(item);
+  return STATUS_OK;
+}
+
+/* Keys that mean another architecture when they are present and not null, false or empty. */
+static enum status refuse(const struct reader *reader, const char *const *keys, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    json_t *item = json_object_get(reader->object, keys[i]);
+    if (item && !json_is_null(item) && !json_is_false(item) && !(json_is_string(item) && json_string_length(item) == 0))
+      return error_set(STATUS_INPUT, "%s: %s.%s belongs to another architecture; only open_clip's native vision and text transformers are supported", reader->source,
+                       reader->section, keys[i]);
+  }
+  return STATUS_OK;
+}
+
+static enum status read_image_size(const struct reader *reader, struct clip_config *config) {
+  json_t *size = json_object_get(reader->object, "image_size");
+  if (json_is_array(size) && json_array_size(size) == 2) {
+    config->image_height = (int)json_integer_value(json_array_get(size, 0));
+    config->image_width = (int)json_integer_value(json_array_get(size, 1));
+  } else if (json_is_integer(size)) {
+    config->image_height = config->image_width = (int)json_integer_value(size);
+  } else if (size) {
+    return error_set(STATUS_INPUT, "%s: vision_cfg.image_size must be a whole number or [height, width]", reader->source);
+  }
+  if (config->image_height < 1 || config->image_width < 1 || config->image_height > 16384 || config->image_width > 16384)
+    return error_set(STATUS_INPUT, "%s: vision_cfg.image_size is out of range", reader->source);
+  return STATUS_OK;
+}
+
+static enum status read_vision_pooling(const struct reader *reader, struct clip_config *config) {
+  const char *pool = json_string_value(json_object_get(reader->object, "pool_type"));
+  json_t *legacy = json_object_get(reader->object, "global_average_pool");
+  if (!pool)
+    pool = json_is_true(legacy) ? "avg" : "tok";
+  if (strcmp(pool, "tok") != 0 && strcmp(pool, "avg") != 0)
+    return error_set(STATUS_INPUT, "%s: vision_cfg.pool_type '%s' is not supported; 'tok' and 'avg' are", reader->source, pool);
+  config->vision_pool = strcmp(pool, "avg") == 0 ? POOL_AVERAGE : POOL_TOKEN;
+  return STATUS_OK;
+}
+
+static enum status read_vision(json_t *object, const char *source, struct clip_config *config) {
+  static const char *const foreign[] = {"timm_model_name", "attentional_pool", "input_patchnorm"};
+  struct reader reader = {object, source, "vision_cfg"};
+  int head_width = 64;
+  double ratio = 4;
+  if (!json_is_object(object))
+    return error_set(STATUS_INPUT, "%s: vision_cfg is missing", source);
+  if (json_is_array(json_object_get(object, "layers")))
+    return error_set(STATUS_INPUT, "%s: vision_cfg.layers is a list: a ResNet, which is not supported", source);
+  TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  config->image_height = config->image_width = 224;
+  config->patch = 16;
+  config->vision.width = 768;
+  config->vision.layers = 12;
+  TRY(read_image_size(&reader, config));
+  TRY(read_integer(&reader, "width", 1, &config->vision.width));
+  TRY(read_integer(&reader, "layers", 1, &config->vision.layers));
+  TRY(read_integer(&reader, "head_width", 1, &head_width));
+  TRY(read_integer(&reader, "patch_size", 1, &config->patch));
+  TRY(read_real(&reader, "mlp_ratio", &ratio));
+  TRY(read_real(&reader, "ls_init_value", &config->vision.layer_scale));
+  TRY(read_real(&reader, "patch_dropout", &config->patch_dropout));
+  TRY(read_logical(&reader, "no_ln_pre", &config->no_ln_pre));
+  TRY(read_logical(&reader, "final_ln_after_pool", &config->final_ln_after_pool));
+  TRY(read_vision_pooling(&reader, config));
+  config->vision.mlp_width = (int)floor(config->vision.width * ratio);
+  config->vision.heads = config->vision.width / head_width;
+  if (config->vision.heads * head_width != config->vision.width)
+    return error_set(STATUS_INPUT, "%s: vision_cfg.width %d is not a multiple of head_width %d: set head_width", source, config->vision.width, head_width);
+  if (config->patch > config->image_height || config->patch > config->image_width)
+    return error_set(STATUS_INPUT, "%s: vision_cfg.patch_size %d is larger than the image", source, config->patch);
+  return STATUS_OK;
+}
+
+static enum status read_text(json_t *object, const char *source, struct clip_config *config) {
+  static const char *const foreign[] = {"hf_model_name", "hf_tokenizer_name", "embed_cls", "proj_bias", "text_arch"};
+  struct reader reader = {object, source, "text_cfg"};
+  double ratio = 4;
+  if (!json_is_object(object))
+    return error_set(STATUS_INPUT, "%s: text_cfg is missing", source);
+  TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  config->text.width = 512;
+  config->text.layers = 12;
+  config->text.heads = 8;
+  TRY(read_integer(&reader, "context_length", 2, &config->context_length));
+  TRY(read_integer(&reader, "vocab_size", 3, &config->vocab_size));
+  TRY(read_integer(&reader, "width", 1, &config->text.width));
+  TRY(read_integer(&reader, "heads", 1, &config->text.heads));
+  TRY(read_integer(&reader, "layers", 1, &config->text.layers));
+  TRY(read_real(&reader, "mlp_ratio", &ratio));
+  TRY(read_real(&reader, "ls_init_value", &config->text.layer_scale));
+  TRY(read_logical(&reader, "no_causal_mask", &config->no_causal_mask));
+  const char *pool = json_string_value(json_object_get(object, "pool_type"));
+  if (pool && strcmp(pool, "argmax") != 0)
+    return error_set(STATUS_INPUT, "%s: text_cfg.pool_type '%s' is not supported; 'argmax' is", source, pool);
+  config->text.mlp_width = (int)floor(config->text.width * ratio);
+  if (config->text.width % config->text.heads != 0)
+    return error_set(STATUS_INPUT, "%s: text_cfg.width %d is not a multiple of heads %d", source, config->text.width, config->text.heads);
+  return STATUS_OK;
+}
+
+static enum status add_memory_layer(const char *source, const struct tower_config *tower, struct memory_config *memory, json_int_t layer) {
+  if (layer < 0 || layer >= tower->layers || layer >= LAYERS_MAX)
+    return error_set(STATUS_INPUT, "%s: memory.layers must be block numbers 0 to %d", source, tower->layers - 1);
+  memory->count += !memory->layers[layer];
+  memory->layers[layer] = true;
+  return STATUS_OK;
+}
+
+/* A list of numbers, or the thesis's form of it: "2,4,6". */
+static enum status read_memory_layers(json_t *list, const char *source, const struct tower_config *tower, struct memory_config *memory) {
+  size_t i;
+  json_t *item;
+  const char *rest = json_string_value(list);
+  while (rest && *rest) {
+    char *end;
+    long layer = strtol(rest, &end, 10);
+    TRY(add_memory_layer(source, tower, memory, end == rest ? -1 : layer));
+    rest = *end == ',' ? end + 1 : end;
+  }
+  json_array_foreach(list, i, item)
+    TRY(add_memory_layer(source, tower, memory, json_is_integer(item) ? json_integer_value(item) : -1));
+  return STATUS_OK;
+}
+
+static enum status read_memory(json_t *object, const char *source, struct clip_config *config) {
+  struct reader reader = {object, source, "memory"};
+  const char *which = json_string_value(json_object_get(object, "tower"));
+  if (!object || json_is_null(object))
+    return STATUS_OK;
+  struct tower_config *tower = which && strcmp(which, "text") == 0 ? &config->text : &config->vision;
+  struct memory_config *memory = &tower->memory;
+  *memory = (struct memory_config){.n_keys = 8, .heads = 2, .knn = 4, .k_dim = 256, .v_dim = 0, .share_values = true, .swilu_projection = true};
+  TRY(read_memory_layers(json_object_get(object, "layers"), source, tower, memory));
+  TRY(read_integer(&reader, "n_keys", 1, &memory->n_keys));
+  TRY(read_integer(&reader, "heads", 1, &memory->heads));
+  TRY(read_integer(&reader, "knn", 1, &memory->knn));
+  TRY(read_integer(&reader, "k_dim", 2, &memory->k_dim));
+  TRY(read_integer(&reader, "v_dim", -1, &memory->v_dim));
+  TRY(read_logical(&reader, "share_values", &memory->share_values));
+  TRY(read_logical(&reader, "swilu_projection", &memory->swilu_projection));
+  TRY(read_logical(&reader, "gated", &memory->gated));
+  return config_check_memory(tower, source);
+}
+
+enum status config_check_memory(struct tower_config *tower, const char *source) {
+  struct memory_config *memory = &tower->memory;
+  if (memory->count == 0)
+    return STATUS_OK;
+  if (memory->v_dim < 0)
+    memory->v_dim = 0;
+  if (memory->k_dim % 2)
+    return error_set(STATUS_INPUT, "%s: memory.k_dim %d must be even: it is split into two halves", source, memory->k_dim);
+  if (memory->knn > memory->n_keys)
+    return error_set(STATUS_INPUT, "%s: memory.knn %d is larger than n_keys %d", source, memory->knn, memory->n_keys);
+  if ((int64_t)memory->n_keys * memory->n_keys > INT32_MAX)
+    return error_set(STATUS_INPUT, "%s: memory.n_keys %d gives more than 2^31 slots", source, memory->n_keys);
+  return STATUS_OK;
+}
+
+static enum status read_floats(json_t *list, const char *source, const char *key, float values[3]) {
+  if (!list)
+    return STATUS_OK;
+  if (!json_is_array(list) || json_array_size(list) != 3)
+    return error_set(STATUS_INPUT, "%s: preprocess_cfg.%s must be three numbers", source, key);
+  for (size_t i = 0; i < 3; i++)
+    values[i] = (float)json_number_value(json_array_get(list, i));
+  return STATUS_OK;
+}
+
+static enum status read_root(json_t *root, const char *source, struct clip_config *config) {
+  static const char *const foreign[] = {"multimodal_cfg", "audio_cfg", "genlip_cfg", "text_arch"};
+  json_t *wrapped = json_object_get(root, "model_cfg"), *model = wrapped ? wrapped : root;
+  json_t *preprocess = json_object_get(root, "preprocess_cfg"), *memory = json_object_get(root, "memory");
+  struct reader reader = {model, source, "model_cfg"};
+  set_defaults(config);
+  if (!json_is_object(model))
+    return error_set(STATUS_INPUT, "%s: not a model configuration: a JSON object with embed_dim, vision_cfg and text_cfg is expected", source);
+  TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  config->embed_dim = 512;
+  TRY(read_integer(&reader, "embed_dim", 1, &config->embed_dim));
+  TRY(read_real(&reader, "init_logit_scale", &config->init_logit_scale));
+  json_t *quick = json_object_get(model, "quick_gelu");
+  if (quick) {
+    bool value = false;
+    TRY(read_logical(&reader, "quick_gelu", &value));
+    config->activation = value ? ACTIVATION_QUICKGELU : ACTIVATION_GELU;
+    config->activation_known = true;
+  }
+  if (json_object_get(model, "init_logit_bias") && !json_is_null(json_object_get(model, "init_logit_bias")))
+    return error_set(STATUS_INPUT, "%s: init_logit_bias means SigLIP training, which is not supported", source);
+  TRY(read_vision(json_object_get(model, "vision_cfg"), source, config));
+  TRY(read_text(json_object_get(model, "text_cfg"), source, config));
+  TRY(read_floats(json_object_get(preprocess, "mean"), source, "mean", config->image_mean));
+  TRY(read_floats(json_object_get(preprocess, "std"), source, "std", config->image_std));
+  if (config->vision.layers > LAYERS_MAX || config->text.layers > LAYERS_MAX)
+    return error_set(STATUS_INPUT, "%s: more than %d layers", source, LAYERS_MAX);
+  return read_memory(memory ? memory : json_object_get(model, "memory"), source, config);
+}
+
+enum status config_parse(const char *json, const char *source, struct clip_config *config) {
+  json_error_t error;
+  json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, &error);
+  if (!root)
+    return error_set(STATUS_INPUT, "%s:%d:%d: not JSON: %s", source, error.line, error.column, error.text);
+  enum status status = read_root(root, source, config);
+  json_decref(root);
+  return status;
+}
+
+enum status config_read(const char *name, struct clip_config *config) {
+  if (!file_exists(name))
+    return from_built_in(name, config);
+  struct text content = {0};
+  enum status status = file_read(name, &content);
+  if (status == STATUS_OK)
+    status = config_parse(content.data ? content.data : "", name, config);
+  text_release(&content);
+  return status;
+}

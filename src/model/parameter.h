@@ -14,6 +14,7 @@ struct parameter {
   int axes;
   int64_t shape[PARAMETER_AXES_MAX];
   int64_t count;
+  int number;      /* position in the registry */
   enum init init;
   double init_scale;
   bool matrix;     /* operand of a product: read through `compute`; others are read as fp32 */

@@ -1,0 +1,59 @@
+/* What the stages share: device, models, data and the micro-batches of a step. Opened from the settings, with everything checked that can be before the first step. */
+#ifndef MEMCLIP_TRAIN_SESSION_H
+#define MEMCLIP_TRAIN_SESSION_H
+#include "data/loader.h"
+#include "data/source.h"
+#include "data/tokenizer.h"
+#include "input/settings.h"
+#include "io/store.h"
+#include "model/model.h"
+#include "train/run.h"
+
+/* Inputs of one forward on the device; host copies of what the host decides by. */
+struct micro_batch {
+  int count, tokens, short_tokens; /* samples; columns in use of long and short ids */
+  int64_t first_slot;
+  void *images;
+  int32_t *ids, *end, *short_ids, *short_end, *keep;
+  int64_t *samples; /* host: addresses */
+};
+
+struct session {
+  struct run *run;
+  const struct settings *settings;
+  struct device *device;
+  enum dtype dtype;
+  struct model *model, *teacher; /* teacher: distill only */
+  struct tokenizer *tokenizer;
+  struct source *train, *val;    /* val NULL when there is none */
+  struct loader *loader;
+  int batch;                     /* samples per micro-batch and rank */
+  int64_t accumulation, global_batch, steps_per_epoch, total_steps, samples_per_epoch;
+  struct micro_batch *micro;     /* [accumulation] */
+  int32_t *host_ids, *host_keep; /* staging */
+  int kept_patches;              /* 0: no patch dropout */
+  double *loss;                  /* on the device */
+};
+
+enum status session_open_device(struct session *session);
+/* Reads a model: configuration (built-in, JSON, or from the weights), activation, memory group when `with_memory`, trainable marks `words`, weights or initial values. `training`
+ * gives gradients and moments. Used for the model and, with the teacher's group, for the teacher. */
+struct model_request {
+  const char *config, *weights, *activation, *what; /* what: "model" or "teacher", for messages */
+  bool with_memory, training, drop_mlp;
+  const char *const *words;
+  int word_count;
+};
+enum status session_open_model(struct session *session, const struct model_request *request, struct model **model);
+enum status session_open_tokenizer(struct session *session);
+enum status session_open_training_data(struct session *session, bool short_captions, bool tokens);
+enum status session_open_validation_data(struct session *session);
+void session_close(struct session *session);
+
+/* The next micro-batch from the loader, copied to the device. */
+void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds);
+struct tower_input micro_batch_images(const struct micro_batch *micro);
+struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions);
+/* Columns of ids needed so that every end fits, rounded up to a multiple of 8, at most context; the whole context when cropping is off. */
+int session_text_columns(const struct session *session, const int32_t *end, int count);
+#endif

@@ -1,0 +1,173 @@
+/* The CLIP loss over the global batch. With accumulation every micro-batch is encoded once to have its features, the loss and its feature gradients are computed once over all of them, and each
+ * micro-batch is replayed once: exactly the gradient of the big batch. */
+#include "base/memory.h"
+#include "comm/comm.h"
+#include "report/report.h"
+#include "train/objective.h"
+
+enum { LONG, SHORT, TEXTS };
+
+/* One tower's side of the loss: local rows [accumulation * batch, E], all ranks' rows [global, E]. */
+struct side {
+  struct tower_run *run; /* NULL: not used */
+  bool trains;
+  float *raw, *unit, *norm, *all, *dunit, *draw;
+};
+struct contrastive_state {
+  struct side image, text[TEXTS];
+  double weight[TEXTS];
+  float *extra, *host; /* [batch,E] second contribution to the image gradient; [global,E] on the host */
+};
+
+static size_t row_bytes(const struct session *session) {
+  return (size_t)session->model->config.embed_dim * sizeof(float);
+}
+
+static float *take_rows(struct session *session, int64_t rows, const char *label) {
+  return session->device->op->allocate(session->device, (size_t)rows * row_bytes(session), label);
+}
+
+static void open_side(struct session *session, struct side *side, struct tower *tower, int kept) {
+  const int64_t local = session->accumulation * session->batch;
+  side->trains = tower_trains(tower) || !session->settings->debug.skip_frozen;
+  side->run = tower_run_create(session->model, tower, session->batch, side->trains, kept);
+  side->raw = take_rows(session, session->batch, "features");
+  side->unit = take_rows(session, local, "unit features");
+  side->norm = session->device->op->allocate(session->device, (size_t)local * sizeof(float), "feature norms");
+  side->all = take_rows(session, session->global_batch, "features of all ranks");
+  side->dunit = take_rows(session, local, "feature gradients");
+  side->draw = take_rows(session, session->batch, "feature gradients");
+}
+
+static void close_side(struct device *device, struct side *side) {
+  float *blocks[] = {side->raw, side->unit, side->norm, side->all, side->dunit, side->draw};
+  if (!side->run)
+    return;
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    device->op->release(device, blocks[i]);
+  tower_run_release(side->run);
+}
+
+static void encode(struct session *session, struct side *side, const struct tower_input *input, int64_t micro) {
+  const int64_t width = session->model->config.embed_dim, row = micro * session->batch;
+  tower_forward(side->run, input, side->raw);
+  session->device->op->normalize(session->device, &(struct normalize){.rows = input->count, .width = width, .x = side->raw, .y = side->unit + row * width, .norm = side->norm + row});
+}
+
+static void encode_all(struct contrastive_state *state, struct session *session, int64_t a) {
+  const struct micro_batch *micro = &session->micro[a];
+  const struct tower_input images = micro_batch_images(micro);
+  encode(session, &state->image, &images, a);
+  for (int t = 0; t < TEXTS; t++)
+    if (state->text[t].run) {
+      const struct tower_input texts = micro_batch_texts(micro, t == SHORT);
+      encode(session, &state->text[t], &texts, a);
+    }
+}
+
+/* Rows of all ranks in global order: micro-batch a of rank r at (a * ranks + r) * batch. */
+static void gather(struct contrastive_state *state, struct session *session, struct side *side) {
+  struct device *device = session->device;
+  const size_t block = (size_t)session->batch * row_bytes(session), all = block * (size_t)comm_size();
+  for (int64_t a = 0; a < session->accumulation; a++) {
+    char *to = (char *)state->host + (size_t)a * all, *mine = to + block * (size_t)comm_rank();
+    device->op->copy_out(device, mine, (char *)side->unit + (size_t)a * block, block);
+    comm_all_gather(mine, to, block);
+  }
+  device->op->copy_in(device, side->all, state->host, (size_t)session->accumulation * all);
+}
+
+static void loss_of_text(struct contrastive_state *state, struct session *session, int t) {
+  struct device *device = session->device;
+  const int64_t width = session->model->config.embed_dim;
+  struct parameter *scale = session->model->logit_scale;
+  for (int64_t a = 0; a < session->accumulation; a++) {
+    const int64_t row = a * session->batch;
+    float *dimages = state->image.dunit + row * width;
+    float *into = t == LONG || !state->text[LONG].run ? dimages : state->extra;
+    device->op->contrastive(device, &(struct contrastive){.global = session->global_batch, .width = width, .first = (a * comm_size() + comm_rank()) * session->batch,
+                                                          .count = session->batch, .weight = state->weight[t], .images = state->image.all, .texts = state->text[t].all,
+                                                          .logit_scale = scale->master, .loss = session->loss, .dimages = into,
+                                                          .dtexts = state->text[t].dunit + row * width, .dlogit_scale = scale->gradient});
+    if (into != dimages)
+      device->op->add(device, dimages, into, 1, session->batch * width);
+  }
+}
+
+static void backward(struct session *session, struct side *side, int64_t a, const struct gradient_listener *listener) {
+  const int64_t width = session->model->config.embed_dim, row = a * session->batch;
+  if (!side->run || !side->trains)
+    return;
+  session->device->op->normalize_backward(session->device, &(struct normalize){.rows = session->batch, .width = width, .y = side->unit + row * width, .norm = side->norm + row,
+                                                                               .dy = side->dunit + row * width, .dx = side->draw});
+  tower_backward(side->run, side->draw, listener);
+}
+
+/* The text tower's gradients are complete after its last use in the last micro-batch. */
+static void backward_all(struct contrastive_state *state, struct session *session, int64_t a, const struct gradient_listener *last) {
+  const int final_text = state->text[SHORT].run ? SHORT : LONG;
+  for (int t = 0; t < TEXTS; t++)
+    backward(session, &state->text[t], a, t == final_text ? last : NULL);
+  backward(session, &state->image, a, last);
+}
+
+static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step, struct step_timing *timing) {
+  struct contrastive_state *state = opaque;
+  struct gradient_listener listener = reducer_listener(reducer);
+  for (int64_t a = 0; a < session->accumulation; a++) {
+    session_fetch(session, &session->micro[a], step, &timing->waiting_seconds);
+    encode_all(state, session, a);
+  }
+  gather(state, session, &state->image);
+  for (int t = 0; t < TEXTS; t++)
+    if (state->text[t].run) {
+      gather(state, session, &state->text[t]);
+      loss_of_text(state, session, t);
+    }
+  for (int64_t a = 0; a < session->accumulation; a++) {
+    const bool last = a + 1 == session->accumulation;
+    if (session->accumulation > 1)
+      encode_all(state, session, a);
+    if (last) {
+      reducer_begin(reducer);
+      if (session->model->logit_scale->gradient)
+        listener.done(listener.context, session->model->logit_scale);
+    }
+    backward_all(state, session, a, last ? &listener : NULL);
+  }
+}
+
+static void close_state(void *opaque) {
+  struct contrastive_state *state = opaque;
+  struct device *device = state->image.run->device;
+  device->op->release(device, state->extra);
+  memory_release(state->host);
+  for (int t = 0; t < TEXTS; t++)
+    close_side(device, &state->text[t]);
+  close_side(device, &state->image);
+  memory_release(state);
+}
+
+size_t objective_contrastive_bytes(struct session *session) {
+  struct model *model = session->model;
+  const int texts = (session->settings->loss.long_weight > 0) + (session->settings->loss.short_weight > 0);
+  return tower_run_bytes(model, &model->vision, session->batch, tower_trains(&model->vision), session->kept_patches) +
+         (size_t)texts * tower_run_bytes(model, &model->text, session->batch, tower_trains(&model->text), 0);
+}
+
+enum status objective_open_contrastive(struct session *session, struct objective *objective) {
+  const struct loss_settings *loss = &session->settings->loss;
+  if (loss->long_weight <= 0 && loss->short_weight <= 0)
+    return error_set(STATUS_INPUT, "loss.long_weight and loss.short_weight are both 0: nothing would be trained");
+  struct contrastive_state *state = memory_allocate(sizeof *state, "contrastive loss");
+  state->weight[LONG] = loss->long_weight;
+  state->weight[SHORT] = loss->short_weight;
+  state->extra = take_rows(session, session->batch, "feature gradients");
+  state->host = memory_allocate((size_t)session->global_batch * row_bytes(session), "features being gathered");
+  open_side(session, &state->image, &session->model->vision, session->kept_patches);
+  for (int t = 0; t < TEXTS; t++)
+    if (state->weight[t] > 0)
+      open_side(session, &state->text[t], &session->model->text, 0);
+  *objective = (struct objective){state, gradients, close_state};
+  return STATUS_OK;
+}

@@ -14,6 +14,7 @@ struct side {
   float *raw, *unit, *norm, *all, *dunit, *draw;
 };
 struct contrastive_state {
+  struct device *device;
   struct side image, text[TEXTS];
   double weight[TEXTS];
   float *extra, *host; /* [batch,E] second contribution to the image gradient; [global,E] on the host */
@@ -139,7 +140,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
 
 static void close_state(void *opaque) {
   struct contrastive_state *state = opaque;
-  struct device *device = state->image.run->device;
+  struct device *device = state->device;
   device->op->release(device, state->extra);
   memory_release(state->host);
   for (int t = 0; t < TEXTS; t++)
@@ -160,6 +161,7 @@ enum status objective_open_contrastive(struct session *session, struct objective
   if (loss->long_weight <= 0 && loss->short_weight <= 0)
     return error_set(STATUS_INPUT, "loss.long_weight and loss.short_weight are both 0: nothing would be trained");
   struct contrastive_state *state = memory_allocate(sizeof *state, "contrastive loss");
+  state->device = session->device;
   state->weight[LONG] = loss->long_weight;
   state->weight[SHORT] = loss->short_weight;
   state->extra = take_rows(session, session->batch, "feature gradients");

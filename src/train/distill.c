@@ -8,6 +8,7 @@
 #include <string.h>
 
 struct distill_state {
+  struct device *device;
   enum distill_loss kind;
   struct tower_run *student, *teacher;
   int shared;    /* sublayers of the common prefix */
@@ -121,7 +122,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
 
 static void close_state(void *opaque) {
   struct distill_state *state = opaque;
-  struct device *device = state->student->device;
+  struct device *device = state->device;
   device->op->release(device, state->teacher_features);
   device->op->release(device, state->student_features);
   device->op->release(device, state->dstudent);
@@ -158,6 +159,7 @@ enum status objective_open_distill(struct session *session, struct objective *ob
   struct distill_state *state = memory_allocate(sizeof *state, "distillation");
   struct device *device = session->device;
   const size_t bytes = (size_t)session->batch * (size_t)session->model->config.embed_dim * sizeof(float);
+  state->device = device;
   state->kind = kind_of(session->settings->loss.distill);
   state->student = tower_run_create(session->model, &session->model->vision, session->batch, true, session->kept_patches);
   state->teacher = tower_run_create(session->teacher, &session->teacher->vision, session->batch, false, session->kept_patches);

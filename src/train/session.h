@@ -12,7 +12,6 @@
 /* Inputs of one forward on the device; host copies of what the host decides by. */
 struct micro_batch {
   int count, tokens, short_tokens; /* samples; columns in use of long and short ids */
-  int64_t first_slot;
   void *images;
   int32_t *ids, *end, *short_ids, *short_end, *keep;
   int64_t *samples; /* host: addresses */
@@ -30,7 +29,7 @@ struct session {
   int batch;                     /* samples per micro-batch and rank */
   int64_t accumulation, global_batch, steps_per_epoch, total_steps, samples_per_epoch;
   struct micro_batch *micro;     /* [accumulation] */
-  int32_t *host_ids, *host_keep; /* staging */
+  int32_t *host_keep;            /* staging of kept patches */
   int kept_patches;              /* 0: no patch dropout */
   double *loss;                  /* on the device */
 };
@@ -40,7 +39,7 @@ enum status session_open_device(struct session *session);
  * gives gradients and moments. Used for the model and, with the teacher's group, for the teacher. */
 struct model_request {
   const char *config, *weights, *activation, *what; /* what: "model" or "teacher", for messages */
-  bool with_memory, training, drop_mlp;
+  bool with_memory, training;
   const char *const *words;
   int word_count;
 };
@@ -48,6 +47,8 @@ enum status session_open_model(struct session *session, const struct model_reque
 enum status session_open_tokenizer(struct session *session);
 enum status session_open_training_data(struct session *session, bool short_captions, bool tokens);
 enum status session_open_validation_data(struct session *session);
+int session_loader_threads(const struct settings *settings);
+struct image_limits session_image_limits(const struct settings *settings);
 void session_close(struct session *session);
 
 /* The next micro-batch from the loader, copied to the device. */

@@ -1,0 +1,201 @@
+#include "train/validate.h"
+#include "base/memory.h"
+#include "comm/comm.h"
+#include "data/caption.h"
+#include "metric/metric.h"
+#include "train/encode.h"
+#include <math.h>
+#include <string.h>
+
+static const char *const metric_names[2][5] = {
+    {"val/image_to_text_R@1", "val/image_to_text_R@5", "val/image_to_text_R@10", "val/image_to_text_mean_rank", "val/image_to_text_median_rank"},
+    {"val/text_to_image_R@1", "val/text_to_image_R@5", "val/text_to_image_R@10", "val/text_to_image_mean_rank", "val/text_to_image_median_rank"}};
+static const char *const short_names[2][5] = {
+    {"val/short_image_to_text_R@1", "val/short_image_to_text_R@5", "val/short_image_to_text_R@10", "val/short_image_to_text_mean_rank", "val/short_image_to_text_median_rank"},
+    {"val/short_text_to_image_R@1", "val/short_text_to_image_R@5", "val/short_text_to_image_R@10", "val/short_text_to_image_mean_rank", "val/short_text_to_image_median_rank"}};
+
+static void put(struct validation *validation, const char *name, double value) {
+  if (validation->value_count < VALIDATION_VALUES_MAX)
+    validation->values[validation->value_count++] = (struct report_value){name, value};
+}
+
+double validation_value(const struct validation *validation, const char *name) {
+  for (int i = 0; i < validation->value_count; i++)
+    if (strcmp(validation->values[i].name, name) == 0)
+      return validation->values[i].value;
+  return NAN;
+}
+
+static enum status read_captions(struct validation *validation) {
+  struct session *session = validation->session;
+  const int context = session->model->config.context_length;
+  struct tokenizer_scratch *scratch = tokenizer_scratch_new();
+  struct text caption = {0};
+  enum status status = STATUS_OK;
+  for (int64_t i = 0; i < validation->count && status == STATUS_OK; i++) {
+    text_clear(&caption);
+    text_append_string(&caption, "");
+    status = source_read(session->val, i, NULL, &caption);
+    if (status != STATUS_OK)
+      break;
+    tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->ids + i * context, validation->end + i);
+    if (!validation->short_captions)
+      continue;
+    caption_shorten(&caption);
+    tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->short_ids + i * context, validation->short_end + i);
+  }
+  text_release(&caption);
+  tokenizer_scratch_release(scratch);
+  return status;
+}
+
+enum status validation_open(struct session *session, bool short_captions, struct validation **out) {
+  struct validation *validation = memory_allocate(sizeof *validation, "validation");
+  const size_t context = (size_t)session->model->config.context_length;
+  *validation = (struct validation){.session = session, .count = source_count(session->val), .short_captions = short_captions};
+  const size_t count = (size_t)validation->count;
+  validation->ids = memory_allocate(count * context * sizeof(int32_t), "validation ids");
+  validation->end = memory_allocate(count * sizeof(int32_t), "validation ids");
+  if (short_captions) {
+    validation->short_ids = memory_allocate(count * context * sizeof(int32_t), "validation ids");
+    validation->short_end = memory_allocate(count * sizeof(int32_t), "validation ids");
+  }
+  *out = validation;
+  return comm_agree(read_captions(validation));
+}
+
+void validation_close(struct validation *validation) {
+  if (!validation)
+    return;
+  void *blocks[] = {validation->ids, validation->end, validation->short_ids, validation->short_end, validation->teacher_raw, validation->fixed_texts, validation->fixed_short};
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    memory_release(blocks[i]);
+  memory_release(validation);
+}
+
+/* Each rank counts the ranks of its share of the queries. */
+static struct recall_summary ranked(const struct retrieval *set, bool text_to_image) {
+  const int64_t count = text_to_image ? set->text_count : set->image_count, ranks = comm_size();
+  const int64_t first = count * comm_rank() / ranks, end = count * (comm_rank() + 1) / ranks;
+  int64_t *all = memory_allocate((size_t)count * sizeof *all, "ranks");
+  (text_to_image ? metric_text_to_image_ranks : metric_image_to_text_ranks)(set, first, end - first, all + first);
+  comm_all_reduce(all, (size_t)count, DTYPE_I64, COMM_SUM);
+  struct recall_summary summary = metric_summarize_ranks(all, count);
+  memory_release(all);
+  return summary;
+}
+
+static void put_retrieval(struct validation *validation, const float *images, const float *texts, const char *const names[2][5], const char *mean_name) {
+  int64_t *owner = memory_allocate((size_t)validation->count * sizeof *owner, "image of text");
+  for (int64_t i = 0; i < validation->count; i++)
+    owner[i] = i;
+  const struct retrieval set = {images, texts, validation->count, validation->count, validation->session->model->config.embed_dim, owner};
+  double mean = 0;
+  for (int direction = 0; direction < 2; direction++) {
+    const struct recall_summary summary = ranked(&set, direction == 1);
+    const double values[5] = {summary.recall_1, summary.recall_5, summary.recall_10, summary.mean_rank, summary.median_rank};
+    for (int m = 0; m < 5; m++)
+      put(validation, names[direction][m], values[m]);
+    mean += summary.recall_1 / 2;
+  }
+  put(validation, mean_name, mean);
+  memory_release(owner);
+}
+
+static void put_contrastive_loss(struct validation *validation, const float *images, const float *texts) {
+  struct model *model = validation->session->model;
+  float scale;
+  parameter_get(&model->parameters, model->logit_scale, &scale);
+  put(validation, "val/clip_loss", metric_contrastive_loss(images, texts, validation->count, model->config.embed_dim, exp((double)scale)));
+}
+
+static double distill_term(const char *kind, const float *teacher, const float *student, int64_t width, double cosine) {
+  double squares = 0;
+  for (int64_t i = 0; i < width; i++)
+    squares += ((double)teacher[i] - (double)student[i]) * ((double)teacher[i] - (double)student[i]);
+  if (strcmp(kind, "mse") == 0)
+    return squares / (double)width;
+  return strcmp(kind, "l2") == 0 ? sqrt(squares) : 1 - cosine;
+}
+
+static double cosine_of(const float *a, const float *b, int64_t width) {
+  double ab = 0, aa = 0, bb = 0;
+  for (int64_t i = 0; i < width; i++) {
+    ab += (double)a[i] * (double)b[i];
+    aa += (double)a[i] * (double)a[i];
+    bb += (double)b[i] * (double)b[i];
+  }
+  return ab / sqrt(fmax(aa * bb, 1e-300));
+}
+
+static void put_similarity(struct validation *validation, const float *raw) {
+  struct session *session = validation->session;
+  const int64_t width = session->model->config.embed_dim;
+  float *cosine = memory_allocate((size_t)validation->count * sizeof *cosine, "similarities");
+  double loss = 0, between = 0;
+  for (int64_t i = 0; i < validation->count; i++) {
+    const float *teacher = validation->teacher_raw + i * width, *student = raw + i * width;
+    const double similarity = cosine_of(teacher, student, width);
+    cosine[i] = (float)similarity;
+    loss += distill_term(session->settings->loss.distill, teacher, student, width, similarity) / (double)validation->count;
+    between += cosine_of(teacher, validation->teacher_raw + (i + 1) % validation->count * width, width) / (double)validation->count;
+  }
+  put(validation, "val/similarity_mean", metric_mean(cosine, validation->count));
+  put(validation, "val/similarity_median", metric_median(cosine, validation->count));
+  put(validation, "val/similarity_between_images", between);
+  put(validation, "val/distill_loss", loss);
+  memory_release(cosine);
+}
+
+/* Text features: computed once when nothing trains the text tower. */
+static const float *text_features(struct validation *validation, const struct encode_request *request, bool short_captions, float *buffer) {
+  float **fixed = short_captions ? &validation->fixed_short : &validation->fixed_texts;
+  const int32_t *ids = short_captions ? validation->short_ids : validation->ids, *end = short_captions ? validation->short_end : validation->end;
+  const int64_t width = request->model->config.embed_dim;
+  if (*fixed)
+    return *fixed;
+  encode_texts(request, ids, end, validation->count, buffer);
+  if (!tower_trains(&validation->session->model->text)) {
+    *fixed = memory_allocate((size_t)(validation->count * width) * sizeof(float), "validation texts");
+    memcpy(*fixed, buffer, (size_t)(validation->count * width) * sizeof(float));
+  }
+  return buffer;
+}
+
+static enum status encode_teacher(struct validation *validation, struct encode_request request, float *unit) {
+  struct session *session = validation->session;
+  int64_t bad = 0;
+  if (!session->teacher || validation->teacher_raw)
+    return STATUS_OK;
+  request.model = session->teacher;
+  validation->teacher_raw = memory_allocate((size_t)(validation->count * session->model->config.embed_dim) * sizeof(float), "teacher validation features");
+  return encode_images(&request, unit, validation->teacher_raw, &bad);
+}
+
+enum status validation_run(struct validation *validation) {
+  struct session *session = validation->session;
+  const size_t bytes = (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float);
+  struct encode_request request = {.session = session, .model = session->model, .source = session->val, .batch = session->batch, .progress = true, .bad_sample = NULL};
+  int64_t bad = 0;
+  float *images = memory_allocate(bytes, "validation features"), *buffer = memory_allocate(bytes, "validation features");
+  float *raw = session->teacher ? memory_allocate(bytes, "validation features") : NULL;
+  validation->value_count = 0;
+  enum status status = encode_teacher(validation, request, images);
+  if (status == STATUS_OK)
+    status = encode_images(&request, images, raw, &bad);
+  if (status == STATUS_OK) {
+    struct encode_request text_request = request; /* the teacher's texts judge a distilled student */
+    text_request.model = session->teacher ? session->teacher : session->model;
+    const float *texts = text_features(validation, &text_request, false, buffer);
+    if (raw)
+      put_similarity(validation, raw);
+    put_retrieval(validation, images, texts, metric_names, "val/R@1_mean");
+    put_contrastive_loss(validation, images, texts);
+    if (validation->short_captions)
+      put_retrieval(validation, images, text_features(validation, &text_request, true, buffer), short_names, "val/short_R@1_mean");
+  }
+  memory_release(images);
+  memory_release(buffer);
+  memory_release(raw);
+  return status;
+}

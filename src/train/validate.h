@@ -1,0 +1,24 @@
+/* Validation (methods 2.3): retrieval between unit features of the validation source, and for distillation the similarity to the teacher. */
+#ifndef MEMCLIP_TRAIN_VALIDATE_H
+#define MEMCLIP_TRAIN_VALIDATE_H
+#include "report/report.h"
+#include "train/session.h"
+
+enum { VALIDATION_VALUES_MAX = 48 };
+struct validation {
+  struct session *session;
+  int64_t count;
+  int32_t *ids, *end, *short_ids, *short_end;
+  float *teacher_raw;    /* distill: computed once */
+  float *fixed_texts, *fixed_short; /* unit features of texts that nothing trains */
+  bool short_captions;
+  struct report_value values[VALIDATION_VALUES_MAX];
+  int value_count;
+};
+/* Reads and tokenises the captions. Collective. */
+enum status validation_open(struct session *session, bool short_captions, struct validation **validation);
+/* Fills values (named val/...). Collective; the same on all ranks. */
+enum status validation_run(struct validation *validation);
+double validation_value(const struct validation *validation, const char *name); /* NAN when absent */
+void validation_close(struct validation *validation);
+#endif

@@ -119,6 +119,21 @@ enum status session_open_model(struct session *session, const struct model_reque
   return STATUS_OK;
 }
 
+static bool is_default(const struct text_list *words) {
+  return words->count == 0 || (words->count == 1 && strcmp(words->items[0], "default") == 0);
+}
+
+const char *const *session_trainable(struct session *session, const char *fallback) {
+  const struct text_list *words = &session->settings->model.train;
+  session->default_words[0] = fallback;
+  return is_default(words) ? session->default_words : (const char *const *)words->items;
+}
+
+int session_trainable_count(const struct session *session) {
+  const struct text_list *words = &session->settings->model.train;
+  return is_default(words) ? 1 : words->count;
+}
+
 enum status session_open_tokenizer(struct session *session) {
   const struct clip_config *config = &session->model->config;
   TRY(tokenizer_open(session->settings->data.vocabulary, &session->tokenizer));

@@ -32,6 +32,7 @@ struct session {
   int32_t *host_keep;            /* staging of kept patches */
   int kept_patches;              /* 0: no patch dropout */
   double *loss;                  /* on the device */
+  const char *default_words[1];
 };
 
 enum status session_open_device(struct session *session);
@@ -44,6 +45,9 @@ struct model_request {
   int word_count;
 };
 enum status session_open_model(struct session *session, const struct model_request *request, struct model **model);
+/* model.train, or the stage's own word for 'default'. */
+const char *const *session_trainable(struct session *session, const char *fallback);
+int session_trainable_count(const struct session *session);
 enum status session_open_tokenizer(struct session *session);
 enum status session_open_training_data(struct session *session, bool short_captions, bool tokens);
 enum status session_open_validation_data(struct session *session);

@@ -1,0 +1,199 @@
+/* Whole towers: exact savings change nothing, gradients against finite differences, configuration arithmetic. */
+#include "tiny_model.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+static struct device *device;
+static const struct model_switches plain = {.pooled_last_block = false, .skip_frozen = false}, saving = {.pooled_last_block = true, .skip_frozen = true};
+
+#define MODEL(vision, text, rest) \
+  "{\"embed_dim\": 12, \"quick_gelu\": true, \"vision_cfg\": {\"image_size\": 20, \"layers\": 3, \"width\": 32, \"head_width\": 8, \"patch_size\": 6" vision "}, " \
+  "\"text_cfg\": {\"context_length\": 13, \"vocab_size\": 41, \"width\": 24, \"heads\": 2, \"layers\": 2" text "}" rest "}"
+#define MEMORY(layers, rest) ", \"memory\": {\"layers\": [" layers "], \"n_keys\": 5, \"heads\": 2, \"knn\": 3, \"k_dim\": 8, \"v_dim\": 10" rest "}"
+
+static const struct { const char *name, *json; } models[] = {
+    {"plain", MODEL("", "", "")},
+    {"LayerScale", MODEL(", \"ls_init_value\": 0.3", ", \"ls_init_value\": 0.2", "")},
+    {"average pooling", MODEL(", \"pool_type\": \"avg\", \"no_ln_pre\": true", "", "")},
+    {"average, norm after pooling", MODEL(", \"pool_type\": \"avg\", \"final_ln_after_pool\": true", "", "")},
+    {"memory", MODEL("", "", MEMORY("0, 1", ""))},
+    {"memory in the last block, gated", MODEL("", "", MEMORY("1, 2", ", \"gated\": true, \"share_values\": false"))},
+    {"memory as wide as the tower", MODEL("", "", ", \"memory\": {\"layers\": [1], \"n_keys\": 5, \"heads\": 3, \"knn\": 5, \"k_dim\": 6, \"swilu_projection\": false, \"gated\": true}")},
+    {"memory in the text tower", MODEL("", "", ", \"memory\": {\"tower\": \"text\", \"layers\": [0, 1], \"n_keys\": 4, \"heads\": 2, \"knn\": 2, \"k_dim\": 6, \"swilu_projection\": true}")},
+};
+enum { MODELS = sizeof models / sizeof *models, COUNT = 3, WIDTH = 12 };
+
+struct result {
+  double loss;
+  float images[COUNT * WIDTH], texts[COUNT * WIDTH];
+  float *gradient;
+  int64_t elements;
+};
+
+static struct result run(const char *json, enum dtype dtype, struct model_switches switches, const char *train, bool crop) {
+  struct result result;
+  struct model *model = tiny_model_open(device, json, dtype, switches, 7, train);
+  struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11);
+  if (!crop)
+    batch.tokens = model->config.context_length;
+  result.loss = tiny_model_run(model, &batch, true, result.images, result.texts);
+  result.elements = model->parameters.trainable_elements;
+  result.gradient = memory_allocate((size_t)result.elements * sizeof(float), "gradient");
+  device->op->copy_out(device, result.gradient, model->parameters.gradient, (size_t)result.elements * sizeof(float));
+  tiny_batch_release(&batch);
+  model_release(model);
+  return result;
+}
+
+static double distance(const float *a, const float *b, int64_t count) {
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < count; i++) {
+    difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    size += (double)b[i] * (double)b[i];
+  }
+  return sqrt(difference / fmax(size, 1e-30));
+}
+
+static void expect_equal(const char *what, const struct result *a, const struct result *b, double bound) {
+  assert_int_equal(a->elements, b->elements);
+  const double images = distance(a->images, b->images, COUNT * WIDTH), texts = distance(a->texts, b->texts, COUNT * WIDTH),
+               gradient = distance(a->gradient, b->gradient, a->elements);
+  if (!(images <= bound) || !(texts <= bound) || !(gradient <= bound))
+    fail_msg("%s: features differ by %g and %g, gradients by %g (bound %g)", what, images, texts, gradient, bound);
+}
+
+static void savings_change_nothing(void **state) {
+  (void)state;
+  for (int m = 0; m < MODELS; m++) {
+    struct result reference = run(models[m].json, DTYPE_F32, plain, "all", false), other = run(models[m].json, DTYPE_F32, saving, "all", true);
+    expect_equal(models[m].name, &other, &reference, 1e-5);
+    memory_release(other.gradient);
+    struct model_switches checkpointing = saving;
+    checkpointing.gradient_checkpointing = true;
+    other = run(models[m].json, DTYPE_F32, checkpointing, "all", true);
+    expect_equal(models[m].name, &other, &reference, 1e-5);
+    memory_release(other.gradient);
+    memory_release(reference.gradient);
+  }
+}
+
+static void frozen_parts_are_skipped_exactly(void **state) {
+  (void)state;
+  static const char *const words[] = {"memory", "vision:last1", "text", "visual.proj", "*.mlp.*"};
+  for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+    struct result reference = run(models[4].json, DTYPE_F32, plain, words[w], false), other = run(models[4].json, DTYPE_F32, saving, words[w], true);
+    expect_equal(words[w], &other, &reference, 1e-5);
+    memory_release(other.gradient);
+    memory_release(reference.gradient);
+  }
+}
+
+static void bf16_is_near_fp32(void **state) {
+  (void)state;
+  for (int m = 0; m < 4; m++) { /* memories select by rank, which rounding may change */
+    struct result reference = run(models[m].json, DTYPE_F32, saving, "all", true), other = run(models[m].json, DTYPE_BF16, saving, "all", true);
+    expect_equal(models[m].name, &other, &reference, 0.03);
+    memory_release(other.gradient);
+    memory_release(reference.gradient);
+  }
+}
+
+/* (L(p + e d) - L(p - e d)) / 2e against <gradient, d> for a random direction d over all parameters. */
+static void gradients_match_finite_differences(void **state) {
+  (void)state;
+  const double step = 2e-3;
+  for (int m = 0; m < MODELS; m++) {
+    struct model *model = tiny_model_open(device, models[m].json, DTYPE_F32, saving, 7, "all");
+    struct parameters *list = &model->parameters;
+    struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11);
+    float images[COUNT * WIDTH], texts[COUNT * WIDTH];
+    const size_t bytes = (size_t)list->trainable_elements * sizeof(float);
+    float *gradient = memory_allocate(bytes, "gradient"), *values = memory_allocate(bytes, "values"), *moved = memory_allocate(bytes, "moved");
+    tiny_model_run(model, &batch, true, images, texts);
+    device->op->copy_out(device, gradient, list->gradient, bytes);
+    device->op->copy_out(device, values, list->master, bytes);
+    double slope = 0, size = 0, loss[2];
+    const struct random_key key = {3, (uint64_t)m, RANDOM_TEST, 0};
+    for (int side = 0; side < 2; side++) {
+      for (int64_t i = 0; i < list->trainable_elements; i++) {
+        const double direction = random_normal(&key, (uint64_t)i) * 0.02;
+        moved[i] = (float)((double)values[i] + (side ? -step : step) * direction);
+        slope += side ? 0 : direction * (double)gradient[i];
+        size += side ? 0 : direction * direction * (double)gradient[i] * (double)gradient[i];
+      }
+      device->op->copy_in(device, list->master, moved, bytes);
+      loss[side] = tiny_model_run(model, &batch, false, images, texts);
+    }
+    const double measured = (loss[0] - loss[1]) / (2 * step), error = fabs(measured - slope) / fmax(sqrt(size), 1e-9);
+    if (!(error <= 0.02))
+      fail_msg("%s: slope %g, measured %g", models[m].name, slope, measured);
+    memory_release(gradient);
+    memory_release(values);
+    memory_release(moved);
+    tiny_batch_release(&batch);
+    model_release(model);
+  }
+}
+
+static void configuration_survives_writing(void **state) {
+  (void)state;
+  for (int m = 0; m < MODELS; m++) {
+    struct clip_config first, second;
+    struct text json = {0};
+    assert_int_equal(config_parse(models[m].json, "test", &first), STATUS_OK);
+    config_write(&first, &json);
+    assert_int_equal(config_parse(json.data, "written", &second), STATUS_OK);
+    struct text again = {0};
+    config_write(&second, &again);
+    assert_string_equal(json.data, again.data);
+    text_release(&json);
+    text_release(&again);
+  }
+}
+
+static void published_sizes_are_counted(void **state) {
+  (void)state;
+  static const struct { const char *name; int64_t parameters; } known[] = {{"ViT-B-32-quickgelu", 151277313}, {"ViT-B-16-quickgelu", 149620737}, {"ViT-S-32-alt-quickgelu", 43224449},
+                                                                          {"ViT-M-16-alt-quickgelu", 78978177}, {"ViT-L-14-336-quickgelu", 427944193}, {"ViT-H-14-quickgelu", 986109441}};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    struct clip_config config;
+    struct model *model;
+    assert_int_equal(config_read(known[i].name, &config), STATUS_OK);
+    assert_int_equal(model_create(&config, device, DTYPE_F32, saving, &model), STATUS_OK);
+    assert_int_equal(parameters_count_elements(&model->parameters, false), known[i].parameters);
+    model_release(model);
+  }
+  struct clip_config config;
+  assert_int_equal(config_read("ViT-B-16-quickgelu", &config), STATUS_OK);
+  assert_true(fabs(config_flops_image(&config, false) * 1e-9 - 35.13) < 0.05);
+  assert_true(fabs(config_flops_image(&config, true) * 1e-9 - 32.70) < 0.05);
+  assert_int_equal(config_read("ViT-B-61", &config), STATUS_INPUT);
+  assert_non_null(strstr(error_message(), "ViT-B-16"));
+}
+
+static void unknown_activation_is_refused(void **state) {
+  (void)state;
+  struct clip_config config;
+  struct model *model;
+  assert_int_equal(config_read("ViT-B-16", &config), STATUS_OK);
+  assert_int_equal(model_create(&config, device, DTYPE_F32, saving, &model), STATUS_INPUT);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(savings_change_nothing),        cmocka_unit_test(frozen_parts_are_skipped_exactly), cmocka_unit_test(bf16_is_near_fp32),
+      cmocka_unit_test(gradients_match_finite_differences), cmocka_unit_test(configuration_survives_writing),   cmocka_unit_test(published_sizes_are_counted),
+      cmocka_unit_test(unknown_activation_is_refused),
+  };
+  if (device_open("cpu", 0, &device) != STATUS_OK)
+    fatal("%s", error_message());
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  device_close(device);
+  return failed;
+}

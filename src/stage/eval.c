@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
-#include "stage/eval_set.h"
+#include "stage/eval_table.h"
 #include "train/encode.h"
 #include "train/plan.h"
 #include <jansson.h>
@@ -19,6 +19,8 @@ struct evaluation {
   int set_count;
   json_t *results;       /* rank 0 */
   float **teacher_images; /* per set: unit features of the teacher, NULL without one */
+  struct eval_row *rows;
+  int row_count;
 };
 
 static const char *label_of(const struct settings *settings, int checkpoint) {
@@ -63,38 +65,43 @@ static enum status save_features(struct evaluation *evaluation, const char *labe
   return status;
 }
 
-static enum status evaluate_set(struct evaluation *evaluation, const char *label, int number) {
+/* Encodes, measures and keeps one set with the session's model. */
+static enum status measure_set(struct evaluation *evaluation, const char *label, int number, struct eval_features *features, struct eval_row *row) {
   struct session *session = evaluation->session;
   struct eval_set *set = &evaluation->sets[number];
   const int64_t width = session->model->config.embed_dim;
-  struct encode_request request = {.session = session, .model = session->model, .source = set->source, .batch = (int)session->settings->eval.batch_size, .progress = true,
-                                   .bad_sample = report_bad_sample};
-  struct eval_features features;
-  struct eval_metrics metrics;
+  const struct encode_request request = {.session = session, .model = session->model, .source = set->source, .batch = (int)session->settings->eval.batch_size, .progress = true,
+                                         .bad_sample = report_bad_sample};
   int64_t bad = 0;
   const double start = clock_seconds();
-  eval_features_allocate(&features, set, width);
-  enum status status = eval_set_tokenize(set, session);
-  if (status == STATUS_OK)
-    status = encode_images(&request, features.images, NULL, &bad);
-  const double image_seconds = clock_seconds() - start;
-  if (status == STATUS_OK) {
-    encode_texts(&request, set->ids, set->end, set->text_count, features.texts);
-    if (set->negative_count)
-      encode_texts(&request, set->negative_ids, set->negative_end, set->negative_count, features.negatives);
-    eval_set_measure(set, &features, width, &metrics);
-    put_metrics(evaluation, label, set, &metrics);
-    put(evaluation, label, set->name, "images_per_second", (double)set->image_count / image_seconds);
-    put(evaluation, label, set->name, "bad_images", (double)bad);
-    put(evaluation, label, set->name, "truncated_texts", (double)set->truncated);
-    if (evaluation->teacher_images && evaluation->teacher_images[number])
-      put(evaluation, label, set->name, "similarity_to_teacher", similarity(evaluation, number, features.images));
-    report_message("%s on %s: text to image R@1 %.2f %%, image to text R@1 %.2f %% (%lld images, %lld texts)", label, set->name, 100 * eval_metric(&metrics, "text_to_image_R@1"),
-                   100 * eval_metric(&metrics, "image_to_text_R@1"), (long long)set->image_count, (long long)set->text_count);
-    status = save_features(evaluation, label, set, &features);
-  }
+  TRY(eval_set_tokenize(set, session));
+  TRY(encode_images(&request, features->images, NULL, &bad));
+  row->images_per_second = (double)set->image_count / (clock_seconds() - start);
+  encode_texts(&request, set->ids, set->end, set->text_count, features->texts);
+  if (set->negative_count)
+    encode_texts(&request, set->negative_ids, set->negative_end, set->negative_count, features->negatives);
+  eval_set_measure(set, features, width, &row->metrics);
+  if (evaluation->teacher_images[number])
+    row->similarity = similarity(evaluation, number, features->images);
+  put_metrics(evaluation, label, set, &row->metrics);
+  put(evaluation, label, set->name, "images_per_second", row->images_per_second);
+  put(evaluation, label, set->name, "similarity_to_teacher", row->similarity);
+  put(evaluation, label, set->name, "bad_images", (double)bad);
+  put(evaluation, label, set->name, "truncated_texts", (double)set->truncated);
+  return save_features(evaluation, label, set, features);
+}
+
+static enum status evaluate_set(struct evaluation *evaluation, const char *label, int number) {
+  const struct model *model = evaluation->session->model;
+  const struct eval_set *set = &evaluation->sets[number];
+  struct eval_row *row = &evaluation->rows[evaluation->row_count++];
+  struct eval_features features;
+  *row = (struct eval_row){.label = label, .set = set->name, .parameters = (double)parameters_count_elements(&model->parameters, false),
+                           .image_gflop = 1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block), .similarity = NAN, .images = set->image_count, .texts = set->text_count};
+  eval_features_allocate(&features, set, model->config.embed_dim);
+  enum status status = comm_agree(measure_set(evaluation, label, number, &features, row));
   eval_features_release(&features);
-  return comm_agree(status);
+  return status;
 }
 
 static enum status open_model(struct session *session, const char *weights, const char *activation) {
@@ -143,10 +150,19 @@ static enum status encode_teacher(struct evaluation *evaluation) {
 }
 
 static enum status write_results(struct evaluation *evaluation) {
-  char *path = run_path(evaluation->session->run, "results.json"), *json = json_dumps(evaluation->results, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+  char *path = run_path(evaluation->session->run, "results.json"), *table_path = run_path(evaluation->session->run, "results.txt");
+  char *json = json_dumps(evaluation->results, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+  struct text table = {0};
+  eval_table_write(evaluation->rows, evaluation->row_count, &table);
+  report_progress_end();
+  fputs(table.data, stdout);
   enum status status = file_write_atomic(path, json, strlen(json));
+  if (status == STATUS_OK)
+    status = file_write_atomic(table_path, table.data, table.length);
   free(json);
+  text_release(&table);
   memory_release(path);
+  memory_release(table_path);
   return status;
 }
 
@@ -154,6 +170,7 @@ static enum status evaluate_all(struct evaluation *evaluation) {
   struct session *session = evaluation->session;
   const struct eval_settings *eval = &session->settings->eval;
   const int models = eval->checkpoints.count > 0 ? eval->checkpoints.count : 1;
+  evaluation->rows = memory_allocate((size_t)(models * evaluation->set_count + 1) * sizeof *evaluation->rows, "evaluation rows");
   TRY(encode_teacher(evaluation));
   for (int i = 0; i < models; i++)
     TRY(evaluate_model(evaluation, eval->checkpoints.count ? eval->checkpoints.items[i] : session->settings->model.weights, label_of(session->settings, i), i == 0));
@@ -167,6 +184,7 @@ static void close_evaluation(struct evaluation *evaluation) {
     eval_set_close(&evaluation->sets[i]);
   }
   memory_release(evaluation->teacher_images);
+  memory_release(evaluation->rows);
   memory_release(evaluation->sets);
   json_decref(evaluation->results);
 }

@@ -1,0 +1,60 @@
+#include "stage/eval_table.h"
+#include <math.h>
+
+static void cell(struct text *out, double value, double scale, int width, int digits) {
+  if (isnan(value))
+    text_append_format(out, " %*s", width, "-");
+  else
+    text_append_format(out, " %*.*f", width, digits, scale * value);
+}
+
+/* R@1 with half the width of its 95 % interval, then R@5 and R@10. */
+static void recalls(struct text *out, const struct eval_metrics *metrics, const char *direction) {
+  char name[64];
+  for (int k = 0; k < 3; k++) {
+    static const int cut[3] = {1, 5, 10};
+    snprintf(name, sizeof name, "%s_R@%d", direction, cut[k]);
+    cell(out, eval_metric(metrics, name), 100, 6, 1);
+    if (k > 0)
+      continue;
+    char low[80], high[80];
+    snprintf(low, sizeof low, "%s_low", name);
+    snprintf(high, sizeof high, "%s_high", name);
+    text_append_format(out, " +-%4.1f", 50 * (eval_metric(metrics, high) - eval_metric(metrics, low)));
+  }
+}
+
+static void write_set(const struct eval_row *rows, int count, const char *set, struct text *out) {
+  bool head = false;
+  for (int i = 0; i < count; i++) {
+    const struct eval_row *row = &rows[i];
+    if (strcmp(row->set, set) != 0)
+      continue;
+    if (!head)
+      text_append_format(out, "\n%s: %lld images, %lld texts; chance R@1 %.2f %%\n%-20s %7s %6s | %-28s | %-28s | %6s %6s %6s\n", set, (long long)row->images, (long long)row->texts,
+                         100.0 / (double)row->images, "", "", "", "text to image", "image to text", "hard", "within", "to");
+    if (!head)
+      text_append_format(out, "%-20s %7s %6s | %6s %6s %6s %6s | %6s %6s %6s %6s | %6s %6s %6s\n", "model", "M par.", "GFLOP", "R@1", "95 %", "R@5", "R@10", "R@1", "95 %", "R@5", "R@10", "neg.",
+                         "group", "teach.");
+    head = true;
+    text_append_format(out, "%-20s %7.3f %6.3f |", row->label, 1e-6 * row->parameters, row->image_gflop);
+    recalls(out, &row->metrics, "text_to_image");
+    text_append_string(out, " |");
+    recalls(out, &row->metrics, "image_to_text");
+    text_append_string(out, " |");
+    cell(out, eval_metric(&row->metrics, "negative_accuracy"), 100, 6, 1);
+    cell(out, eval_metric(&row->metrics, "within_group_R@1"), 100, 6, 1);
+    cell(out, row->similarity, 1, 6, 3);
+    text_append_string(out, "\n");
+  }
+}
+
+void eval_table_write(const struct eval_row *rows, int count, struct text *out) {
+  for (int i = 0; i < count; i++) {
+    bool seen = false;
+    for (int j = 0; j < i; j++)
+      seen = seen || strcmp(rows[j].set, rows[i].set) == 0;
+    if (!seen)
+      write_set(rows, count, rows[i].set, out);
+  }
+}

@@ -1,5 +1,6 @@
 #include "stage/eval_table.h"
 #include <math.h>
+#include <stdio.h>
 
 static void cell(struct text *out, double value, double scale, int width, int digits) {
   if (isnan(value))

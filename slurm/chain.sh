@@ -1,0 +1,15 @@
+#!/bin/sh
+# Submits inputs as jobs of which each waits for the one before: slurm/chain.sh [sbatch options --] pretrain.nml distill.nml finetune.nml eval.nml
+set -eu
+folder=$(cd "$(dirname "$0")" && pwd)
+options=""
+case " $* " in *" -- "*)
+  while [ "$1" != -- ]; do options="$options $1"; shift; done
+  shift ;;
+esac
+previous=""
+for input in "$@"; do
+  # shellcheck disable=SC2086
+  previous=$(MEMCLIP_SLURM=$folder sbatch --parsable --export=ALL $options ${previous:+--dependency=afterok:$previous --kill-on-invalid-dep=yes} "$folder/train.sbatch" "$input")
+  echo "$input: job $previous"
+done

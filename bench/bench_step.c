@@ -1,0 +1,245 @@
+/* Speed of whole passes at a published size with synthetic inputs: forward of the vision tower, the distillation step of the thesis, the contrastive step; beside the product rate measured in the
+ * same run. One line per item. usage: bench_step [--precision bf16|fp32] [--batch N] [--model NAME] [--threads N] [forward] [distill] [cached] [contrastive] */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "model/model.h"
+#include "train/optimizer.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RUNS = 5 };
+static struct device *device;
+static enum dtype dtype = DTYPE_BF16;
+static int batch = 20;
+static const char *model_name = "ViT-B-16-quickgelu";
+static double product_rate; /* FLOP/s */
+
+static int compare_doubles(const void *a, const void *b) {
+  return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+/* Median, best and worst of RUNS calls after one that warms up. */
+static void measure(const char *name, double items, double flops, void (*call)(void *), void *context) {
+  double seconds[RUNS];
+  call(context);
+  const uint64_t allocations = memory_count_allocations();
+  for (int i = 0; i < RUNS; i++) {
+    const double start = clock_seconds();
+    call(context);
+    device->op->synchronize(device);
+    seconds[i] = clock_seconds() - start;
+  }
+  qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
+  printf("%-22s %8.3f /s (best %.3f, worst %.3f)  %7.1f GFLOP/s  %5.1f %% of the product rate  %lld allocations in a step\n", name, items / seconds[RUNS / 2], items / seconds[0],
+         items / seconds[RUNS - 1], 1e-9 * flops * items / seconds[RUNS / 2], 100 * flops * items / seconds[RUNS / 2] / product_rate,
+         (long long)(memory_count_allocations() - allocations) / RUNS);
+  fflush(stdout);
+}
+
+struct product { struct linear call; };
+static void run_product(void *context) {
+  const struct product *product = context;
+  device->op->linear(device, &product->call);
+}
+
+/* The product of an MLP at this batch, weights as they lie. */
+static void measure_product(void) {
+  const int64_t rows = (int64_t)batch * 197, in = 768, out = 3072;
+  const size_t size = dtype_size(dtype);
+  char *block = device->op->allocate(device, (size_t)(rows * in + in * out + rows * out) * size, "product");
+  device->op->zero(device, block, (size_t)(rows * in + in * out + rows * out) * size);
+  struct product product = {{.rows = rows, .in = in, .out = out, .dtype = dtype, .y_dtype = dtype, .x = block, .weight = block + (size_t)(rows * in) * size,
+                             .y = block + (size_t)(rows * in + in * out) * size}};
+  run_product(&product);
+  const double start = clock_seconds();
+  for (int i = 0; i < 10; i++)
+    run_product(&product);
+  device->op->synchronize(device);
+  product_rate = 10 * 2.0 * (double)(rows * in * out) / (clock_seconds() - start);
+  device->op->release(device, block);
+  printf("%-22s %7.1f GFLOP/s (%lld x %lld x %lld), %s, %s\n", "product", 1e-9 * product_rate, (long long)rows, (long long)out, (long long)in, dtype_name(dtype), device->description);
+}
+
+static struct model *open_model(bool memory, bool training, const char *train) {
+  struct clip_config config;
+  struct model *model;
+  if (config_read(model_name, &config) != STATUS_OK)
+    fatal("%s", error_message());
+  if (memory) {
+    config.vision.memory = (struct memory_config){.count = 5, .n_keys = 8, .heads = 2, .knn = 4, .k_dim = 256, .v_dim = 256, .share_values = true, .swilu_projection = true, .meta_init = true};
+    for (int i = 2; i <= 10; i += 2)
+      config.vision.memory.layers[i] = true;
+  }
+  const struct model_switches switches = {.pooled_last_block = true, .skip_frozen = true};
+  if (model_create(&config, device, dtype, switches, &model) != STATUS_OK || model_set_trainable(model, &train, training ? 1 : 0) != STATUS_OK)
+    fatal("%s", error_message());
+  parameters_allocate(&model->parameters, training);
+  parameters_initialize(&model->parameters, 1);
+  return model;
+}
+
+struct work {
+  struct model *student, *teacher;
+  struct tower_run *run, *teacher_run, *text_run;
+  void *images;
+  int32_t *ids, *end;
+  float *features[2], *gradient[2], *unit[2], *norm[2], *dunit[2];
+  double *loss;
+  int64_t step;
+  int shared;
+};
+
+static void *take_rows(const struct model *model) {
+  return device->op->allocate(device, (size_t)(batch * model->config.embed_dim) * sizeof(float), "rows");
+}
+
+static void open_inputs(struct work *work, const struct model *model) {
+  const size_t pixels = (size_t)batch * 3 * (size_t)(model->config.image_height * model->config.image_width);
+  const int context = model->config.context_length;
+  const struct random_key key = {1, 0, RANDOM_TEST, 0};
+  uint8_t *host = memory_allocate(pixels, "images");
+  int32_t *ids = memory_allocate((size_t)(batch * context) * sizeof *ids, "ids"), *end = memory_allocate((size_t)batch * sizeof *end, "ids");
+  for (size_t i = 0; i < pixels; i += 8) {
+    const uint64_t bits = random_bits(&key, i);
+    memcpy(host + i, &bits, pixels - i < 8 ? pixels - i : 8);
+  }
+  for (int b = 0; b < batch; b++) { /* captions of 41 tokens */
+    for (int t = 0; t <= 40; t++)
+      ids[b * context + t] = t == 0 ? 49406 : t == 40 ? 49407 : 1 + (int32_t)random_below(&key, (uint64_t)(b * 100 + t), 49000);
+    end[b] = 40;
+  }
+  work->images = device->op->allocate(device, pixels, "images");
+  work->ids = device->op->allocate(device, (size_t)(batch * context) * sizeof *ids, "ids");
+  work->end = device->op->allocate(device, (size_t)batch * sizeof *end, "ids");
+  work->loss = device->op->allocate(device, sizeof *work->loss, "loss");
+  device->op->copy_in(device, work->images, host, pixels);
+  device->op->copy_in(device, work->ids, ids, (size_t)(batch * context) * sizeof *ids);
+  device->op->copy_in(device, work->end, end, (size_t)batch * sizeof *end);
+  for (int side = 0; side < 2; side++) {
+    work->features[side] = take_rows(model);
+    work->gradient[side] = take_rows(model);
+    work->unit[side] = take_rows(model);
+    work->norm[side] = take_rows(model);
+    work->dunit[side] = take_rows(model);
+  }
+  memory_release(host);
+  memory_release(ids);
+  memory_release(end);
+}
+
+static void forward(void *context) {
+  struct work *work = context;
+  const struct tower_input images = {.count = batch, .images = work->images, .image_dtype = DTYPE_U8};
+  tower_forward(work->run, &images, work->features[0]);
+}
+
+static const struct optimizer optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1};
+
+/* Two accumulated micro-batches, as the peers' loop. */
+static void distill(void *context) {
+  struct work *work = context;
+  const struct tower_input images = {.count = batch, .images = work->images, .image_dtype = DTYPE_U8};
+  for (int a = 0; a < 2; a++) {
+    tower_begin(work->run, &images);
+    if (work->teacher_run) {
+      tower_advance(work->run, work->shared);
+      tower_adopt(work->teacher_run, work->run);
+      tower_advance(work->teacher_run, work->teacher->vision.count);
+      tower_finish(work->teacher_run, work->features[1]);
+    }
+    tower_advance(work->run, work->student->vision.count);
+    tower_finish(work->run, work->features[0]);
+    device->op->distill(device, &(struct distill){.batch = batch, .width = work->student->config.embed_dim, .kind = DISTILL_COSINE, .scale = 0.5 / batch, .teacher = work->features[1],
+                                                  .student = work->features[0], .loss = work->loss, .dstudent = work->gradient[0]});
+    tower_backward(work->run, work->gradient[0], NULL);
+  }
+  optimizer_step(&optimizer, work->student, work->step++, 5e-4, false);
+}
+
+static void contrastive(void *context) {
+  struct work *work = context;
+  struct model *model = work->student;
+  const int64_t width = model->config.embed_dim;
+  const struct tower_input images = {.count = batch, .images = work->images, .image_dtype = DTYPE_U8}, texts = {.count = batch, .ids = work->ids, .end = work->end, .tokens = 48};
+  tower_forward(work->run, &images, work->features[0]);
+  tower_forward(work->text_run, &texts, work->features[1]);
+  for (int side = 0; side < 2; side++)
+    device->op->normalize(device, &(struct normalize){.rows = batch, .width = width, .x = work->features[side], .y = work->unit[side], .norm = work->norm[side]});
+  device->op->contrastive(device, &(struct contrastive){.global = batch, .width = width, .count = batch, .weight = 1, .images = work->unit[0], .texts = work->unit[1],
+                                                        .logit_scale = model->logit_scale->master, .loss = work->loss, .dimages = work->dunit[0], .dtexts = work->dunit[1],
+                                                        .dlogit_scale = model->logit_scale->gradient});
+  for (int side = 0; side < 2; side++)
+    device->op->normalize_backward(device, &(struct normalize){.rows = batch, .width = width, .y = work->unit[side], .norm = work->norm[side], .dy = work->dunit[side], .dx = work->gradient[side]});
+  tower_backward(work->text_run, work->gradient[1], NULL);
+  tower_backward(work->run, work->gradient[0], NULL);
+  optimizer_step(&optimizer, model, work->step++, 5e-4, false);
+}
+
+static void measure_forward(void) {
+  struct work work = {.student = open_model(false, false, "")};
+  open_inputs(&work, work.student);
+  work.run = tower_run_create(work.student, &work.student->vision, batch, false, 0);
+  measure("forward", batch, config_flops_image(&work.student->config, true), forward, &work);
+  tower_run_release(work.run);
+  model_release(work.student);
+}
+
+/* FLOP of an image: the teacher's own part, the student's forward, its data gradients above the first memory; memory weight gradients. */
+static void measure_distill(bool cached) {
+  struct work work = {.student = open_model(true, true, "memory"), .teacher = cached ? NULL : open_model(false, false, "")};
+  open_inputs(&work, work.student);
+  work.shared = tower_first_memory(&work.student->vision);
+  work.run = tower_run_create(work.student, &work.student->vision, batch, true, 0);
+  work.teacher_run = cached ? NULL : tower_run_create(work.teacher, &work.teacher->vision, batch, false, 0);
+  measure(cached ? "distill, cached teacher" : "distill", 2 * batch, cached ? 45.1e9 : 70.7e9, distill, &work);
+  tower_run_release(work.run);
+  tower_run_release(work.teacher_run);
+  model_release(work.student);
+  model_release(work.teacher);
+}
+
+static void measure_contrastive(void) {
+  struct work work = {.student = open_model(false, true, "all")};
+  open_inputs(&work, work.student);
+  work.run = tower_run_create(work.student, &work.student->vision, batch, true, 0);
+  work.text_run = tower_run_create(work.student, &work.student->text, batch, true, 0);
+  measure("contrastive", batch, 3 * (config_flops_image(&work.student->config, true) + config_flops_text(&work.student->config, 48, true)), contrastive, &work);
+  tower_run_release(work.run);
+  tower_run_release(work.text_run);
+  model_release(work.student);
+}
+
+int main(int argc, char **argv) {
+  int threads = 0, items = 0;
+  for (int i = 1; i < argc; i++) {
+    if (i + 1 < argc && strcmp(argv[i], "--precision") == 0)
+      dtype = strcmp(argv[++i], "fp32") == 0 ? DTYPE_F32 : DTYPE_BF16;
+    else if (i + 1 < argc && strcmp(argv[i], "--batch") == 0)
+      batch = atoi(argv[++i]);
+    else if (i + 1 < argc && strcmp(argv[i], "--model") == 0)
+      model_name = argv[++i];
+    else if (i + 1 < argc && strcmp(argv[i], "--threads") == 0)
+      threads = atoi(argv[++i]);
+    else
+      items++;
+  }
+  if (device_open("cpu", threads, &device) != STATUS_OK)
+    fatal("%s", error_message());
+  measure_product();
+  for (int i = 1; i < argc; i++) {
+    const bool all = items == 0 && i == argc - 1;
+    if (all || strcmp(argv[i], "forward") == 0)
+      measure_forward();
+    if (all || strcmp(argv[i], "distill") == 0)
+      measure_distill(false);
+    if (all || strcmp(argv[i], "cached") == 0)
+      measure_distill(true);
+    if (all || strcmp(argv[i], "contrastive") == 0)
+      measure_contrastive();
+  }
+  device_close(device);
+  return 0;
+}

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -104,39 +105,54 @@ static void bf16_is_near_fp32(void **state) {
   }
 }
 
-/* (L(p + e d) - L(p - e d)) / 2e against <gradient, d> for a random direction d over all parameters. */
-static void gradients_match_finite_differences(void **state) {
-  (void)state;
+/* (L(p + e d) - L(p - e d)) / 2e against <gradient, d> for a random direction d over all parameters, relative to the size that the sum may have. */
+static double slope_error(struct model *model, const struct tiny_batch *batch, uint64_t direction_number) {
+  struct parameters *list = &model->parameters;
+  const size_t bytes = (size_t)list->trainable_elements * sizeof(float);
+  const struct random_key key = {3, direction_number, RANDOM_TEST, 0};
   const double step = 2e-3;
+  float images[COUNT * WIDTH], texts[COUNT * WIDTH];
+  float *gradient = memory_allocate(bytes, "gradient"), *values = memory_allocate(bytes, "values"), *moved = memory_allocate(bytes, "moved");
+  double slope = 0, size = 0, loss[2];
+  tiny_model_run(model, batch, true, images, texts);
+  device->op->copy_out(device, gradient, list->gradient, bytes);
+  device->op->copy_out(device, values, list->master, bytes);
+  for (int side = 0; side < 2; side++) {
+    for (int64_t i = 0; i < list->trainable_elements; i++) {
+      const double direction = random_normal(&key, (uint64_t)i) * 0.02;
+      moved[i] = (float)((double)values[i] + (side ? -step : step) * direction);
+      slope += side ? 0 : direction * (double)gradient[i];
+      size += side ? 0 : direction * direction * (double)gradient[i] * (double)gradient[i];
+    }
+    device->op->copy_in(device, list->master, moved, bytes);
+    loss[side] = tiny_model_run(model, batch, false, images, texts);
+  }
+  device->op->copy_in(device, list->master, values, bytes);
+  memory_release(gradient);
+  memory_release(values);
+  memory_release(moved);
+  return fabs((loss[0] - loss[1]) / (2 * step) - slope) / fmax(sqrt(size), 1e-9);
+}
+
+static int compare_doubles(const void *a, const void *b) {
+  return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+/* The median over directions and batches: on the way of one a memory may select another slot, where the loss has a step. */
+static void gradients_match_finite_differences(void **state) {
+  enum { DIRECTIONS = 5 };
+  (void)state;
   for (int m = 0; m < MODELS; m++) {
     struct model *model = tiny_model_open(device, models[m].json, DTYPE_F32, saving, 7, "all");
-    struct parameters *list = &model->parameters;
-    struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11);
-    float images[COUNT * WIDTH], texts[COUNT * WIDTH];
-    const size_t bytes = (size_t)list->trainable_elements * sizeof(float);
-    float *gradient = memory_allocate(bytes, "gradient"), *values = memory_allocate(bytes, "values"), *moved = memory_allocate(bytes, "moved");
-    tiny_model_run(model, &batch, true, images, texts);
-    device->op->copy_out(device, gradient, list->gradient, bytes);
-    device->op->copy_out(device, values, list->master, bytes);
-    double slope = 0, size = 0, loss[2];
-    const struct random_key key = {3, (uint64_t)m, RANDOM_TEST, 0};
-    for (int side = 0; side < 2; side++) {
-      for (int64_t i = 0; i < list->trainable_elements; i++) {
-        const double direction = random_normal(&key, (uint64_t)i) * 0.02;
-        moved[i] = (float)((double)values[i] + (side ? -step : step) * direction);
-        slope += side ? 0 : direction * (double)gradient[i];
-        size += side ? 0 : direction * direction * (double)gradient[i] * (double)gradient[i];
-      }
-      device->op->copy_in(device, list->master, moved, bytes);
-      loss[side] = tiny_model_run(model, &batch, false, images, texts);
+    double errors[DIRECTIONS];
+    for (int d = 0; d < DIRECTIONS; d++) {
+      struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11 + 10 * (uint64_t)d);
+      errors[d] = slope_error(model, &batch, (uint64_t)d);
+      tiny_batch_release(&batch);
     }
-    const double measured = (loss[0] - loss[1]) / (2 * step), error = fabs(measured - slope) / fmax(sqrt(size), 1e-9);
-    if (!(error <= 0.02))
-      fail_msg("%s: slope %g, measured %g", models[m].name, slope, measured);
-    memory_release(gradient);
-    memory_release(values);
-    memory_release(moved);
-    tiny_batch_release(&batch);
+    qsort(errors, DIRECTIONS, sizeof *errors, compare_doubles);
+    if (!(errors[DIRECTIONS / 2] <= 0.02))
+      fail_msg("%s: the slope along a direction is off by %g of its size", models[m].name, errors[DIRECTIONS / 2]);
     model_release(model);
   }
 }

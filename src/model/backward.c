@@ -6,9 +6,10 @@ static float *gradient_of(const struct parameter *parameter) {
   return parameter ? parameter->gradient : NULL;
 }
 
-void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, const void *dy, void *dx, bool accumulate) {
+/* dx may be NULL: not wanted. bias_done: whoever made dy has summed its columns already. */
+static void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, const void *dy, void *dx, bool accumulate, bool bias_done) {
   struct device *device = run->device;
-  float *dweight = gradient_of(layer->weight), *dbias = gradient_of(layer->bias);
+  float *dweight = gradient_of(layer->weight), *dbias = bias_done ? NULL : gradient_of(layer->bias);
   if (dweight || dbias)
     device->op->linear_weight_gradient(device, &(struct linear_weight_gradient){.rows = rows, .in = layer->in, .out = layer->out, .dtype = run->dtype,
                                                                                 .transposed = layer->transposed, .x = x, .dy = dy, .dweight = dweight, .dbias = dbias});
@@ -18,6 +19,11 @@ void linear_backward(struct tower_run *run, const struct linear_layer *layer, in
                                                                             .accumulate = accumulate, .dy = dy, .weight = layer->weight->compute, .dx = dx});
 }
 
+/* The branch ends with its output projection, so the norm's backward, which makes the branch's gradient, sums its columns as well. */
+static bool bias_is_fused(const struct sublayer *layer) {
+  return layer->out.weight && !layer->token_gate_weight;
+}
+
 static void attention_backward(struct tower_run *run, int index, bool wants_input) {
   const struct sublayer *layer = &run->tower->sublayers[index];
   struct sublayer_state *state = &run->states[index];
@@ -25,7 +31,7 @@ static void attention_backward(struct tower_run *run, int index, bool wants_inpu
   const int64_t width = layer->in.in;
   const size_t element = dtype_size(run->dtype);
   const bool into_projection = wants_input || gradient_of(layer->in.weight) || gradient_of(layer->in.bias);
-  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_projection ? run->dmid : NULL, false);
+  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_projection ? run->dmid : NULL, false, true);
   if (!into_projection)
     return;
   struct attention call = attention_call(run, index);
@@ -38,14 +44,14 @@ static void attention_backward(struct tower_run *run, int index, bool wants_inpu
   device->op->attention_backward(device, &call);
   void *dh = wants_input ? run->dh : NULL;
   if (!pooled) {
-    linear_backward(run, &layer->in, state->in_rows, state->h, run->dwide, dh, false);
+    linear_backward(run, &layer->in, state->in_rows, state->h, run->dwide, dh, false, false);
     return;
   }
   struct parameter parts[2];
   struct linear_layer part = linear_slice(&layer->in, parts, width, 2 * width, element);
-  linear_backward(run, &part, state->in_rows, state->h, run->dwide, dh, false);
+  linear_backward(run, &part, state->in_rows, state->h, run->dwide, dh, false, false);
   part = linear_slice(&layer->in, parts, 0, width, element);
-  linear_backward(run, &part, state->rows, state->pooled_h, run->dquery, wants_input ? run->dmid : NULL, false);
+  linear_backward(run, &part, state->rows, state->pooled_h, run->dquery, wants_input ? run->dmid : NULL, false, false);
   if (wants_input)
     device->op->pool_backward(device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = width, .dtype = run->dtype, .accumulate = true,
                                                      .position = run->position, .dout = run->dmid, .dx = run->dh});
@@ -55,12 +61,13 @@ static void mlp_backward(struct tower_run *run, int index, bool wants_input) {
   const struct sublayer *layer = &run->tower->sublayers[index];
   struct sublayer_state *state = &run->states[index];
   const bool into_fc = wants_input || gradient_of(layer->in.weight) || gradient_of(layer->in.bias);
-  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_fc ? run->dwide : NULL, false);
+  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_fc ? run->dwide : NULL, false, true);
   if (!into_fc)
     return;
   run->device->op->activation_backward(run->device, &(struct activation_call){.rows = state->rows, .columns = layer->in.out, .dtype = run->dtype,
-                                                                              .kind = run->model->config.activation, .x = state->in, .dy = run->dwide, .dx = run->dwide});
-  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, false);
+                                                                              .kind = run->model->config.activation, .x = state->in, .dy = run->dwide, .dx = run->dwide,
+                                                                              .dbias = gradient_of(layer->in.bias)});
+  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, false, true);
 }
 
 /* From the gradient of the read values (run->dmemory) to values, keys and queries. */
@@ -77,7 +84,7 @@ static void memory_read_backward(struct tower_run *run, int index, bool wants_in
                                                                      .half = memory->k_dim / 2, .dtype = run->dtype, .queries = state->in, .keys = layer->keys->compute,
                                                                      .index = state->index, .weight = state->weight, .dweight = run->dweight,
                                                                      .dqueries = run->dwide, .dkeys = layer->keys->gradient});
-  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, true);
+  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, true, false);
 }
 
 /* dh is built from up to three parts (token gate, swilu gate, queries): it starts at zero and each adds. */
@@ -98,12 +105,12 @@ static void memory_backward(struct tower_run *run, int index, bool wants_input) 
   if (!layer->out.weight) {
     device->op->copy(device, run->dmemory, dplain, (size_t)(rows * width) * dtype_size(run->dtype));
   } else if (!layer->gate.weight) {
-    linear_backward(run, &layer->out, rows, state->mid, dplain, run->dmemory, false);
+    linear_backward(run, &layer->out, rows, state->mid, dplain, run->dmemory, false, bias_is_fused(layer));
   } else {
-    linear_backward(run, &layer->out, rows, state->gated, dplain, run->dmemory, false);
+    linear_backward(run, &layer->out, rows, state->gated, dplain, run->dmemory, false, bias_is_fused(layer));
     device->op->gate_backward(device, &(struct gate){.rows = rows, .columns = values_width, .dtype = run->dtype, .m = state->mid, .g = state->gate, .du = run->dmemory,
-                                                     .dm = run->dmemory, .dg = run->dwide});
-    linear_backward(run, &layer->gate, rows, state->h, run->dwide, wants_input ? run->dh : NULL, true);
+                                                     .dm = run->dmemory, .dg = run->dwide, .dgate_bias = gradient_of(layer->gate.bias)});
+    linear_backward(run, &layer->gate, rows, state->h, run->dwide, wants_input ? run->dh : NULL, true, true);
   }
   memory_read_backward(run, index, wants_input);
 }
@@ -123,6 +130,7 @@ static void fill_branch(struct tower_run *run, struct norm_backward *call, int i
   call->gamma = layer->layer_scale ? layer->layer_scale->master : NULL;
   call->dgamma = gradient_of(layer->layer_scale);
   call->branch = run->states[index].branch;
+  call->dbranch_bias = bias_is_fused(layer) ? gradient_of(layer->out.bias) : NULL;
 }
 
 static void backward_end(struct tower_run *run, const float *dfeatures, int last) {
@@ -131,7 +139,7 @@ static void backward_end(struct tower_run *run, const float *dfeatures, int last
   const int64_t count = run->input.count, width = tower->config->width, all = count * run->tokens;
   const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
   device->op->cast(device, run->dfeatures, run->dtype, dfeatures, DTYPE_F32, count * tower->projection.out);
-  linear_backward(run, &tower->projection, count, run->final, run->dfeatures, run->dmid, false);
+  linear_backward(run, &tower->projection, count, run->final, run->dfeatures, run->dmid, false, false);
   struct norm_backward call = {.rows = count, .width = width, .dtype = run->dtype, .dy_dtype = run->dtype, .dx_zero = true, .dy = run->dmid, .x = run->x_pooled,
                                .mean = run->final_mean, .rstd = run->final_rstd, .weight = tower->norm_weight->master, .dx = run->dx_pooled,
                                .dweight = tower->norm_weight->gradient, .dbias = tower->norm_bias->gradient};
@@ -204,7 +212,7 @@ static void backward_embedding(struct tower_run *run) {
   device->op->image_embed_backward(device, &(struct image_embed){.batch = count, .grid = tower->tokens - 1, .kept = run->tokens - 1, .width = width, .dtype = run->dtype,
                                                                  .keep = run->input.keep, .dx = dx, .dpatches = run->embedded,
                                                                  .dclass = tower->class_embedding->gradient, .dposition = tower->position->gradient});
-  linear_backward(run, &tower->patch_embedding, count * (tower->tokens - 1), run->patches, run->embedded, NULL, false);
+  linear_backward(run, &tower->patch_embedding, count * (tower->tokens - 1), run->patches, run->embedded, NULL, false, false);
 }
 
 static void tell(const struct gradient_listener *listener, const struct parameter *parameter) {

@@ -65,5 +65,4 @@ void branch_backward(struct tower_run *run, int index, bool wants_input);
 void linear_forward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, void *y, enum dtype y_dtype);
 struct linear_layer linear_slice(const struct linear_layer *layer, struct parameter parts[2], int64_t from, int64_t out, size_t element);
 struct attention attention_call(struct tower_run *run, int index);
-void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, const void *dy, void *dx, bool accumulate);
 #endif

@@ -156,12 +156,13 @@ static enum status open_source(const struct session *session, const struct text_
   if (status != STATUS_OK)
     return error_context(status, "%s", key);
   const char *const *reasons;
-  const int64_t skipped = source_skipped(*source, &reasons);
+  int sentences = 0;
+  const int64_t skipped = source_skipped(*source, &reasons, &sentences);
   report_message("%s: %lld samples", key, (long long)source_count(*source));
-  for (int64_t i = 0; i < skipped && i < 5; i++)
+  for (int i = 0; i < sentences && i < 5; i++)
     report_warning("%s: %s", key, reasons[i]);
-  if (skipped > 5)
-    report_warning("%s: %lld more entries were left out", key, (long long)skipped - 5);
+  if (skipped > 0 && sentences > 5)
+    report_warning("%s: %lld entries were left out in all", key, (long long)skipped);
   return source_count(*source) > 0 ? STATUS_OK : error_set(STATUS_INPUT, "%s holds no sample", key);
 }
 

@@ -39,3 +39,11 @@ enum status caption_from_json(const struct text *json, const struct name_list *k
   json_decref(root);
   return found ? STATUS_OK : error_set(STATUS_INPUT, "the json member has no text under \"%s\"", keys->names[0]);
 }
+
+void caption_shorten(struct text *caption) {
+  char *stop = caption->data ? memchr(caption->data, '.', caption->length) : NULL;
+  if (!stop)
+    return;
+  *stop = '\0';
+  caption->length = (size_t)(stop - caption->data);
+}

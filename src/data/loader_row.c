@@ -1,5 +1,6 @@
 /* One row of a batch: read, decode, transform, encode the caption; another sample in its place when that fails. */
 #include "base/memory.h"
+#include "data/captions.h"
 #include "data/loader_slot.h"
 #include <string.h>
 
@@ -47,10 +48,10 @@ static enum status make_picture(struct loader_worker *worker, const struct loade
   return image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, out);
 }
 
-/* Up to the first ".", which is left out; all of it where there is none. */
 static const char *first_sentence(struct loader_worker *worker, const struct text *caption) {
   text_clear(&worker->sentence);
-  text_append(&worker->sentence, caption->data, strcspn(caption->data, "."));
+  text_append(&worker->sentence, caption->data, caption->length);
+  caption_shorten(&worker->sentence);
   return worker->sentence.data;
 }
 

@@ -1,6 +1,6 @@
 #include "stage/eval_set.h"
 #include "base/memory.h"
-#include "data/caption.h"
+#include "data/captions.h"
 #include "train/encode.h"
 #include <jansson.h>
 

@@ -146,12 +146,12 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
   const struct report_value values[] = {
       {"train/loss", loop->loss_sum / (double)loop->steps_since},
       {"train/lr", schedule_rate(&loop->schedule, loop->progress.step - 1)},
-      {"train/gradient_norm", loop->norm},
+      {"train/grad_norm", loop->norm},
       {"train/logit_scale", exp((double)logit_scale)},
       {"train/samples_per_second", rate},
       {"train/step_seconds", seconds / (double)loop->steps_since},
       {"train/waiting_share", loop->waiting / seconds},
-      {"train/reduction_wait_share", loop->reducing / seconds},
+      {"train/communication_share", loop->reducing / seconds},
       {"train/samples", (double)loop->progress.samples},
       {"train/bad_samples", sums->bad},
   };

@@ -75,7 +75,7 @@ static enum status prepare(struct run *run) {
   enum status status = file_make_directories(checkpoints);
   memory_release(checkpoints);
   TRY(status);
-  TRY(run_lock_acquire(run->settings->run.directory, &run->lock));
+  TRY(lock_take(run->settings->run.directory, &lock_rules_default, report_warning_text, &run->lock));
   TRY(look_for_earlier(run));
   TRY(look_for_branch(run));
   return write_inputs(run);
@@ -115,8 +115,7 @@ enum status run_open(struct run *run, const struct settings *settings, const cha
 }
 
 void run_close(struct run *run) {
-  if (run->lock)
-    run_lock_release(run->lock);
+  lock_release(run->lock);
   memory_release(run->checkpoint);
   text_release(&run->input);
   text_release(&run->used);

@@ -14,7 +14,7 @@ struct run {
   char *checkpoint;          /* to start from; NULL: anew */
   int64_t checkpoint_step;
   bool branched;             /* the checkpoint is another run's */
-  struct run_lock *lock;
+  struct lock *lock;
   double started, end;       /* clock_seconds(); end of the time limit, 0: none */
   double longest_checkpoint; /* seconds */
 };

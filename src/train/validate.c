@@ -1,7 +1,7 @@
 #include "train/validate.h"
 #include "base/memory.h"
 #include "comm/comm.h"
-#include "data/caption.h"
+#include "data/captions.h"
 #include "metric/metric.h"
 #include "train/encode.h"
 #include <math.h>

@@ -118,6 +118,8 @@ static enum status run_input(const struct command *command) {
   struct run run = {0};
   struct session session = {.run = &run, .settings = &settings};
   const struct stage *stage = NULL;
+  if (comm_rank() == 0) /* to stderr until the run directory is there */
+    report_open(NULL, -1, false);
   enum status status = comm_agree(input_read(command->input, command->assignments, command->assignment_count, &settings, warn));
   if (status == STATUS_OK)
     status = comm_agree(file_read(command->input, &input));

@@ -2,7 +2,7 @@
 set -u
 builddir=${builddir:-$PWD}
 case "$top_srcdir" in /*) ;; *) top_srcdir=$PWD/$top_srcdir ;; esac
-PATH=$builddir:$builddir/tests:$PATH
+PATH=$builddir:$builddir/tests:$top_srcdir/tests:$PATH
 work=$builddir/tests/$(basename "$0" .sh).work
 world=$builddir/tests/world
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none

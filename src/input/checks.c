@@ -215,8 +215,9 @@ static enum status check_eval(const struct reading *reading) {
   bool own = eval->datasets.count == 0;
   for (int i = 0; i < eval->datasets.count; i++) {
     const char *name = eval->datasets.items[i];
-    own |= is(name, "val");
-    if (!is(name, "val") && empty(root_of(eval, name)))
+    const bool shards = is(name, "val") || is(name, "val-short");
+    own |= shards;
+    if (!shards && empty(root_of(eval, name)))
       return blame(reading, "eval", "root", "must be given, or the root of %s itself", name);
   }
   if (own && s->data.val.count == 0)

@@ -226,7 +226,7 @@ const struct key key_table[] = {
   INTEGERS(checkpoint, archive_epochs, "epochs", "", 0, INFINITY, FREE, TRAINING,
     "Numbers of epochs after which the checkpoint is kept for good."),
 
-  TEXTS(eval, datasets, "", "coco|flickr30k|iiw|docci|urban1k|dci|sharegpt4v-1k|sharegpt4v-10k|val", NO_PATH, FREE, RETRIEVAL,
+  TEXTS(eval, datasets, "", "coco|flickr30k|iiw|docci|urban1k|dci|sharegpt4v-1k|sharegpt4v-10k|val|val-short", NO_PATH, FREE, RETRIEVAL,
     "Data sets, evaluated in this order; empty evaluates data.val."),
   PATH(eval, root, "''", PATH, FREE, RETRIEVAL,
     "Folder of the data set when one is named, else the folder whose subfolders are called as the data sets."),

@@ -37,9 +37,20 @@ static void put(struct evaluation *evaluation, const char *label, const char *se
   memory_release(key);
 }
 
-static void put_metrics(struct evaluation *evaluation, const char *label, const struct eval_set *set, const struct eval_metrics *metrics) {
-  for (int i = 0; i < metrics->count; i++)
-    put(evaluation, label, set->name, metrics->values[i].name, metrics->values[i].value);
+static void put_measures(struct evaluation *evaluation, const char *label, const struct eval_set *set, const struct measure_list *list) {
+  for (int i = 0; i < list->count; i++) {
+    const struct measure *measure = &list->items[i];
+    put(evaluation, label, set->name, measure->name, measure->value);
+    if (measure->rank)
+      continue;
+    char *low = text_format("%s_low", measure->name), *high = text_format("%s_high", measure->name);
+    put(evaluation, label, set->name, low, measure->interval.low);
+    put(evaluation, label, set->name, high, measure->interval.high);
+    memory_release(low);
+    memory_release(high);
+  }
+  put(evaluation, label, set->name, "num_image_samples", (double)set->image_count);
+  put(evaluation, label, set->name, "num_text_samples", (double)set->text_count);
 }
 
 /* Mean cosine of the image features to the teacher's. */
@@ -80,10 +91,11 @@ static enum status measure_set(struct evaluation *evaluation, const char *label,
   encode_texts(&request, set->ids, set->end, set->text_count, features->texts);
   if (set->negative_count)
     encode_texts(&request, set->negative_ids, set->negative_end, set->negative_count, features->negatives);
-  eval_set_measure(set, features, width, &row->metrics);
+  if (comm_rank() == 0)
+    eval_set_measure(set, features, width, &row->measures);
   if (evaluation->teacher_images[number])
     row->similarity = similarity(evaluation, number, features->images);
-  put_metrics(evaluation, label, set, &row->metrics);
+  put_measures(evaluation, label, set, &row->measures);
   put(evaluation, label, set->name, "images_per_second", row->images_per_second);
   put(evaluation, label, set->name, "similarity_to_teacher", row->similarity);
   put(evaluation, label, set->name, "bad_images", (double)bad);
@@ -184,6 +196,8 @@ static void close_evaluation(struct evaluation *evaluation) {
     eval_set_close(&evaluation->sets[i]);
   }
   memory_release(evaluation->teacher_images);
+  for (int i = 0; i < evaluation->row_count; i++)
+    measure_release(&evaluation->rows[i].measures);
   memory_release(evaluation->rows);
   memory_release(evaluation->sets);
   json_decref(evaluation->results);

@@ -2,7 +2,7 @@
  * negatives. Sets are `val` (the shards of data.val, long captions) and `val-short` (their first sentences). */
 #ifndef MEMCLIP_STAGE_EVAL_SET_H
 #define MEMCLIP_STAGE_EVAL_SET_H
-#include "report/report.h"
+#include "metric/measure.h"
 #include "train/session.h"
 
 struct eval_set {
@@ -15,19 +15,13 @@ struct eval_set {
   int32_t *ids, *end, *negative_ids, *negative_end;
 };
 struct eval_features { float *images, *texts, *negatives; }; /* unit rows */
-enum { EVAL_METRICS_MAX = 64 };
-struct eval_metrics { /* names are static */
-  struct report_value values[EVAL_METRICS_MAX];
-  int count;
-};
 enum status eval_sets_open(struct session *session, struct eval_set **sets, int *count);
 void eval_set_close(struct eval_set *set);
 /* Ids of all texts, once per set. */
 enum status eval_set_tokenize(struct eval_set *set, struct session *session);
 void eval_features_allocate(struct eval_features *features, const struct eval_set *set, int64_t width);
 void eval_features_release(struct eval_features *features);
-/* Collective: each rank counts its share of the queries. */
-void eval_set_measure(const struct eval_set *set, const struct eval_features *features, int64_t width, struct eval_metrics *metrics);
-double eval_metric(const struct eval_metrics *metrics, const char *name);
+/* Recalls with intervals, groups and negatives; measure_release frees the list. */
+void eval_set_measure(const struct eval_set *set, const struct eval_features *features, int64_t width, struct measure_list *list);
 enum status eval_set_write_features(const char *path, const struct eval_set *set, const struct eval_features *features, const char *label, int64_t width);
 #endif

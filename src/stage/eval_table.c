@@ -9,19 +9,21 @@ static void cell(struct text *out, double value, double scale, int width, int di
     text_append_format(out, " %*.*f", width, digits, scale * value);
 }
 
+static double value_of(const struct eval_row *row, const char *name) {
+  const struct measure *measure = measure_find(&row->measures, name);
+  return measure ? measure->value : NAN;
+}
+
 /* R@1 with half the width of its 95 % interval, then R@5 and R@10. */
-static void recalls(struct text *out, const struct eval_metrics *metrics, const char *direction) {
-  char name[64];
+static void recalls(struct text *out, const struct eval_row *row, const char *direction) {
+  static const int cut[3] = {1, 5, 10};
   for (int k = 0; k < 3; k++) {
-    static const int cut[3] = {1, 5, 10};
+    char name[MEASURE_NAME_BYTES];
     snprintf(name, sizeof name, "%s_R@%d", direction, cut[k]);
-    cell(out, eval_metric(metrics, name), 100, 6, 1);
-    if (k > 0)
-      continue;
-    char low[80], high[80];
-    snprintf(low, sizeof low, "%s_low", name);
-    snprintf(high, sizeof high, "%s_high", name);
-    text_append_format(out, " +-%4.1f", 50 * (eval_metric(metrics, high) - eval_metric(metrics, low)));
+    cell(out, value_of(row, name), 100, 6, 1);
+    const struct measure *measure = measure_find(&row->measures, name);
+    if (k == 0 && measure)
+      text_append_format(out, " +-%4.1f", 50 * (measure->interval.high - measure->interval.low));
   }
 }
 
@@ -39,12 +41,12 @@ static void write_set(const struct eval_row *rows, int count, const char *set, s
                          "group", "teach.");
     head = true;
     text_append_format(out, "%-20s %7.3f %6.3f |", row->label, 1e-6 * row->parameters, row->image_gflop);
-    recalls(out, &row->metrics, "text_to_image");
+    recalls(out, row, "text_to_image");
     text_append_string(out, " |");
-    recalls(out, &row->metrics, "image_to_text");
+    recalls(out, row, "image_to_text");
     text_append_string(out, " |");
-    cell(out, eval_metric(&row->metrics, "negative_accuracy"), 100, 6, 1);
-    cell(out, eval_metric(&row->metrics, "within_group_R@1"), 100, 6, 1);
+    cell(out, value_of(row, "negative_accuracy"), 100, 6, 1);
+    cell(out, value_of(row, "within_group_R@1"), 100, 6, 1);
     cell(out, row->similarity, 1, 6, 3);
     text_append_string(out, "\n");
   }

@@ -8,7 +8,7 @@ struct eval_row {
   const char *label, *set;
   double parameters, image_gflop, similarity, images_per_second; /* similarity NAN when there is no teacher */
   int64_t images, texts;
-  struct eval_metrics metrics;
+  struct measure_list measures;
 };
 void eval_table_write(const struct eval_row *rows, int count, struct text *out);
 #endif

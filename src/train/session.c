@@ -4,12 +4,31 @@
 #include "comm/comm.h"
 #include "report/report.h"
 #include "train/weights.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Cores of this rank: its affinity mask, or its share of the node where the ranks of a node have the same mask. */
+static int cores_of_rank(void) {
+  const int mine = thread_count_available(), share = thread_count_online() / comm_local_size();
+  return share < 1 ? 1 : mine > share ? share : mine;
+}
 
 int session_loader_threads(const struct settings *settings) {
   if (settings->data.loader_threads > 0)
     return (int)settings->data.loader_threads;
-  const int cores = thread_count_available();
+  const int cores = cores_of_rank();
   return cores < 8 ? 1 : cores / 8; /* decoding needs about an eighth of what a step needs */
+}
+
+/* OMP_NUM_THREADS is what job scripts set; else the cores less the loader's, once there are enough. */
+static int compute_threads(const struct settings *settings) {
+  const char *wanted = getenv("OMP_NUM_THREADS");
+  const int cores = cores_of_rank(), loader = session_loader_threads(settings);
+  if (settings->run.threads > 0)
+    return (int)settings->run.threads;
+  if (wanted && atoi(wanted) > 0)
+    return atoi(wanted);
+  return cores >= 8 && loader < cores ? cores - loader : cores;
 }
 
 struct image_limits session_image_limits(const struct settings *settings) {
@@ -20,7 +39,7 @@ enum status session_open_device(struct session *session) {
   const struct settings *settings = session->settings;
   session->dtype = strcmp(settings->run.precision, "fp32") == 0 ? DTYPE_F32 : DTYPE_BF16;
   memory_set_poison(settings->debug.poison);
-  TRY(device_open(settings->run.device, (int)settings->run.threads, &session->device));
+  TRY(device_open(settings->run.device, compute_threads(settings), &session->device));
   report_message("device: %s", session->device->description);
   if (session->dtype == DTYPE_BF16 && session->device->bf16_is_storage_only)
     report_warning("this processor has no bf16 arithmetic: bf16 is storage only, products are computed in fp32");

@@ -24,11 +24,13 @@ SlurmctldPort=16817
 SlurmdPort=16818
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+SlurmdParameters=config_overrides
+ReturnToService=2
 MpiDefault=pmix
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_CPU
 KillWait=30
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc --all) Boards=1 SocketsPerBoard=1 CoresPerSocket=$(nproc --all) ThreadsPerCore=1 State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 END
 export SLURM_CONF=$PWD/slurm.conf
@@ -66,7 +68,7 @@ chained() {
 ok "a chain of two jobs under srun" chained
 requeued() {
   job=$(sbatch --parsable --ntasks=2 --cpus-per-task=1 "$top_srcdir/slurm/train.sbatch" pretrain.nml --set run.directory=requeued --set optim.epochs=60 --set validation.every_epochs=0)
-  until grep -q running requeued/status.json 2>/dev/null; do sleep 0.1; done
+  for _ in $(seq 100); do grep -q running requeued/status.json 2>/dev/null && break; sleep 0.2; done
   sleep 1
   scancel --signal=USR1 "$job"
   for _ in $(seq 60); do grep -qE '"state": *"requeue"' requeued/status.json && break; sleep 0.5; done

@@ -211,12 +211,30 @@ static enum status open_loader(struct session *session, bool short_captions, boo
   return STATUS_OK;
 }
 
-/* Global batch = batch x accumulation x ranks; a given one must be met by accumulation. */
+/* What the run started with, which another number of ranks keeps by another accumulation; a branch that starts its data anew is free. */
+static enum status started_global_batch(const struct session *session, int64_t *batch) {
+  const struct run *run = session->run;
+  struct store *store;
+  double value = 0;
+  if (!run->checkpoint || (run->branched && strstr(session->settings->run.resume_reset, "data")))
+    return STATUS_OK;
+  TRY(store_open(run->checkpoint, &store));
+  const enum status status = store_read_number(store, "progress/global_batch", &value);
+  store_close(store);
+  if (status == STATUS_OK)
+    *batch = (int64_t)value;
+  return status;
+}
+
+/* Global batch = batch x accumulation x ranks; a given one, or that of the checkpoint, must be met by accumulation. */
 static enum status plan_batches(struct session *session) {
   const struct settings *settings = session->settings;
   const int64_t per_pass = settings->data.batch_size * comm_size();
+  int64_t wanted = settings->data.global_batch;
+  if (wanted == 0)
+    TRY(started_global_batch(session, &wanted));
   session->batch = (int)settings->data.batch_size;
-  session->global_batch = settings->data.global_batch > 0 ? settings->data.global_batch : per_pass * settings->optim.accumulation;
+  session->global_batch = wanted > 0 ? wanted : per_pass * settings->optim.accumulation;
   if (session->global_batch % per_pass != 0)
     return error_set(STATUS_INPUT, "the global batch of %lld cannot be met by %d ranks with data.batch_size %d: the product of ranks and batch_size must divide it", (long long)session->global_batch,
                      comm_size(), session->batch);

@@ -42,7 +42,7 @@ enum status session_open_device(struct session *session) {
   TRY(device_open(settings->run.device, compute_threads(settings), &session->device));
   report_message("device: %s", session->device->description);
   if (session->dtype == DTYPE_BF16 && session->device->bf16_is_storage_only)
-    report_warning("this processor has no bf16 arithmetic: bf16 is storage only, products are computed in fp32");
+    report_warning("this processor has no fast bf16 products: bf16 is storage only here, products are computed in fp32");
   return STATUS_OK;
 }
 

@@ -1,5 +1,5 @@
-/* GB/s of a checkpoint on the disk (fsync included) against a plain write of as many bytes, in turn in one run, and of the snapshot, which
- * is what a step waits for. bench/bench_checkpoint [MB, 600] [directory, .] */
+/* GB/s of a checkpoint on the disk (fsync included) against a plain write of as many bytes, in turn in one run, and of
+ * the snapshot, which is what a step waits for. bench/bench_checkpoint [MB, 600] [directory, .] */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -54,7 +54,8 @@ int main(int argc, char **argv) {
   const size_t each = (size_t)(argc > 1 ? atoi(argv[1]) : 600) * 1000000 / TENSORS / sizeof(float);
   const size_t bytes = each * TENSORS * sizeof(float);
   const char *directory = argc > 2 ? argv[2] : ".";
-  char *path = text_join_path(directory, "bench_checkpoint.h5"), *folder = text_join_path(directory, "bench_checkpoints");
+  char *path = text_join_path(directory, "bench_checkpoint.h5"),
+       *folder = text_join_path(directory, "bench_checkpoints");
   float *data = memory_allocate(bytes, "data");
   static struct checkpoint_tensor tensors[TENSORS];
   static char names[TENSORS][64];
@@ -62,8 +63,8 @@ int main(int argc, char **argv) {
     data[i] = (float)i;
   for (size_t t = 0; t < TENSORS; t++) {
     snprintf(names[t], sizeof names[t], "model/visual.transformer.resblocks.%zu.weight", t);
-    tensors[t] =
-        (struct checkpoint_tensor){.name = names[t], .dtype = DTYPE_F32, .axes = 1, .shape = {(int64_t)each}, .data = data + t * each};
+    tensors[t] = (struct checkpoint_tensor){
+        .name = names[t], .dtype = DTYPE_F32, .axes = 1, .shape = {(int64_t)each}, .data = data + t * each};
   }
   const struct checkpoint_content content = {.tensors = tensors, .tensor_count = TENSORS};
   double raw = 1e9, ours = 1e9, snapshot = 1e9;

@@ -1,5 +1,5 @@
-/* GB/s of data reduced: ours against MPI_Allreduce, in turn in one run, and the share of started sums that hides behind arithmetic.
- * mpirun -np 2 bench/bench_comm [largest MB, 64] */
+/* GB/s of data reduced: ours against MPI_Allreduce, in turn in one run, and the share of started sums that hides behind
+ * arithmetic. mpirun -np 2 bench/bench_comm [largest MB, 64] */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "comm/comm.h"
@@ -34,8 +34,8 @@ static void compare(float *data, size_t count) {
   }
   const double gigabytes = (double)count * sizeof *data * 1e-9;
   if (comm_rank() == 0)
-    printf("%12.3f MB   ours %7.3f GB/s   MPI_Allreduce %7.3f GB/s   ratio %5.2f\n", gigabytes * 1e3, gigabytes / ours, gigabytes / theirs,
-           theirs / ours);
+    printf("%12.3f MB   ours %7.3f GB/s   MPI_Allreduce %7.3f GB/s   ratio %5.2f\n", gigabytes * 1e3, gigabytes / ours,
+           gigabytes / theirs, theirs / ours);
 }
 
 /* Arithmetic that stays in registers, as a GEMM would keep a core busy. */
@@ -56,8 +56,8 @@ static void measure_hidden(float *data, size_t count) {
   }
   const double waited = comm_all_reduce_wait(), busy = comm_all_reduce_busy_seconds() - before;
   if (comm_rank() == 0)
-    printf("%d sums behind arithmetic: busy %.1f ms, waited %.1f ms, hidden %.0f %%\n", BUCKETS, busy * 1e3, waited * 1e3,
-           100 * (1 - waited / busy));
+    printf("%d sums behind arithmetic: busy %.1f ms, waited %.1f ms, hidden %.0f %%\n", BUCKETS, busy * 1e3,
+           waited * 1e3, 100 * (1 - waited / busy));
 }
 
 int main(int argc, char **argv) {

@@ -1,6 +1,6 @@
-/* The limits of a device in one run, and what stands beside them: matrix products at the shapes of a ViT-B/16 block (batch 20), a large
- * copy, and the pointwise operations: bench_gemm [threads] [device] [part of a name] Each line: best time of several runs, GFLOP/s of the
- * products, GB/s read and written. */
+/* The limits of a device in one run, and what stands beside them: matrix products at the shapes of a ViT-B/16 block
+ * (batch 20), a large copy, and the pointwise operations: bench_gemm [threads] [device] [part of a name] Each line:
+ * best time of several runs, GFLOP/s of the products, GB/s read and written. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "device/device.h"
@@ -34,8 +34,8 @@ static void *make(const struct bench *bench, enum dtype dtype, int64_t count) {
   return block;
 }
 
-static void report(const struct bench *bench, const char *name, void (*run)(struct device *device, const void *call), const void *call,
-                   double flops, double bytes) {
+static void report(const struct bench *bench, const char *name, void (*run)(struct device *device, const void *call),
+                   const void *call, double flops, double bytes) {
   if (bench->filter && !strstr(name, bench->filter))
     return;
   double best = 1e30, end = clock_seconds() + 0.5;
@@ -53,9 +53,9 @@ static void report(const struct bench *bench, const char *name, void (*run)(stru
   fflush(stdout);
 }
 
-#define RUN(operation, type)                                                                                                               \
-  static void run_##operation(struct device *device, const void *call) {                                                                   \
-    device->op->operation(device, (const struct type *)call);                                                                              \
+#define RUN(operation, type)                                                                                           \
+  static void run_##operation(struct device *device, const void *call) {                                               \
+    device->op->operation(device, (const struct type *)call);                                                          \
   }
 RUN(linear, linear)
 RUN(linear_data_gradient, linear_data_gradient)
@@ -80,12 +80,21 @@ static void bench_products(const struct bench *bench, const char *name, int64_t 
   enum dtype dtype = bench->dtype;
   void *x = make(bench, dtype, ROWS * in), *weight = make(bench, dtype, in * out), *y = make(bench, dtype, ROWS * out);
   float *dweight = make(bench, DTYPE_F32, in * out);
-  double flops = 2.0 * ROWS * (double)(in * out), bytes = (double)(ROWS * (in + out) + in * out) * (double)dtype_size(dtype);
-  struct linear forward = {
-      .rows = ROWS, .in = in, .out = out, .dtype = dtype, .y_dtype = dtype, .x = x, .weight = weight, .bias = bench->zeros, .y = y};
+  double flops = 2.0 * ROWS * (double)(in * out),
+         bytes = (double)(ROWS * (in + out) + in * out) * (double)dtype_size(dtype);
+  struct linear forward = {.rows = ROWS,
+                           .in = in,
+                           .out = out,
+                           .dtype = dtype,
+                           .y_dtype = dtype,
+                           .x = x,
+                           .weight = weight,
+                           .bias = bench->zeros,
+                           .y = y};
   struct linear_data_gradient data = {
       .rows = ROWS, .in = in, .out = out, .dtype = dtype, .dx_dtype = dtype, .dy = y, .weight = weight, .dx = x};
-  struct linear_weight_gradient gradient = {.rows = ROWS, .in = in, .out = out, .dtype = dtype, .x = x, .dy = y, .dweight = dweight};
+  struct linear_weight_gradient gradient = {
+      .rows = ROWS, .in = in, .out = out, .dtype = dtype, .x = x, .dy = y, .dweight = dweight};
   char line[64];
   for (int frozen = 0; frozen < 2; frozen++) {
     forward.frozen = data.frozen = frozen;
@@ -106,10 +115,18 @@ static void bench_activations(const struct bench *bench) {
   void *x = make(bench, bench->dtype, count), *y = make(bench, bench->dtype, count);
   double pass = (double)count * (double)dtype_size(bench->dtype);
   for (enum activation kind = ACTIVATION_GELU; kind <= ACTIVATION_QUICKGELU; kind++) {
-    struct activation_call call = {
-        .rows = ROWS, .columns = HIDDEN, .dtype = bench->dtype, .kind = kind, .x = x, .y = y, .dy = y, .dx = y, .dbias = bench->zeros};
+    struct activation_call call = {.rows = ROWS,
+                                   .columns = HIDDEN,
+                                   .dtype = bench->dtype,
+                                   .kind = kind,
+                                   .x = x,
+                                   .y = y,
+                                   .dy = y,
+                                   .dx = y,
+                                   .dbias = bench->zeros};
     report(bench, kind == ACTIVATION_GELU ? "GELU" : "QuickGELU", run_activation, &call, 0, 2 * pass);
-    report(bench, kind == ACTIVATION_GELU ? "GELU backward" : "QuickGELU backward", run_activation_backward, &call, 0, 3 * pass);
+    report(bench, kind == ACTIVATION_GELU ? "GELU backward" : "QuickGELU backward", run_activation_backward, &call, 0,
+           3 * pass);
   }
   bench->device->op->release(bench->device, x);
   bench->device->op->release(bench->device, y);
@@ -199,7 +216,8 @@ static void bench_contrastive(const struct bench *bench) {
                              .dimages = block[2],
                              .dtexts = block[3],
                              .dlogit_scale = bench->zeros};
-  report(bench, "contrastive 2048 pairs", run_contrastive, &call, 10.0 * PAIRS * PAIRS * EMBEDDING, 16.0 * (double)count);
+  report(bench, "contrastive 2048 pairs", run_contrastive, &call, 10.0 * PAIRS * PAIRS * EMBEDDING,
+         16.0 * (double)count);
   bench->device->op->release(bench->device, loss);
   for (int i = 0; i < 4; i++)
     bench->device->op->release(bench->device, block[i]);

@@ -1,6 +1,6 @@
-/* Speed of the device's attention and memory operations at the sizes of ViT-B/16, batch 20, beside a GEMM and a copy of the same run:
- *   bench_kernels [threads] [device] [part of a name]
- * Each line: best time of several runs, GFLOP/s, GB/s of the operands read and written once. */
+/* Speed of the device's attention and memory operations at the sizes of ViT-B/16, batch 20, beside a GEMM and a copy of
+ * the same run: bench_kernels [threads] [device] [part of a name] Each line: best time of several runs, GFLOP/s, GB/s
+ * of the operands read and written once. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "device/device.h"
@@ -9,8 +9,24 @@
 #include <string.h>
 
 enum { BATCH = 20, TOKENS = 197, HEADS = 12, HEAD_WIDTH = 64, WIDTH = HEADS * HEAD_WIDTH, ROWS = BATCH * TOKENS };
-enum { MEMORY_HEADS = 2, KEYS = 8, KNN = 4, HALF = 128, VALUE_WIDTH = 256, ENTRIES = MEMORY_HEADS * KNN, SLOTS = KEYS * KEYS };
-enum { BIG_ROWS = 985, BIG_HEADS = 4, BIG_KEYS = 1024, BIG_KNN = 32, BIG_HALF = 256, BIG_WIDTH = 768, BIG_ENTRIES = BIG_HEADS * BIG_KNN };
+enum {
+  MEMORY_HEADS = 2,
+  KEYS = 8,
+  KNN = 4,
+  HALF = 128,
+  VALUE_WIDTH = 256,
+  ENTRIES = MEMORY_HEADS * KNN,
+  SLOTS = KEYS * KEYS
+};
+enum {
+  BIG_ROWS = 985,
+  BIG_HEADS = 4,
+  BIG_KEYS = 1024,
+  BIG_KNN = 32,
+  BIG_HALF = 256,
+  BIG_WIDTH = 768,
+  BIG_ENTRIES = BIG_HEADS * BIG_KNN
+};
 
 struct bench {
   struct device *device;
@@ -34,8 +50,8 @@ static void *make(const struct bench *bench, enum dtype dtype, int64_t count, do
   return block;
 }
 
-static void report(const struct bench *bench, const char *name, void (*run)(struct device *device, const void *call), const void *call,
-                   double flops, double bytes) {
+static void report(const struct bench *bench, const char *name, void (*run)(struct device *device, const void *call),
+                   const void *call, double flops, double bytes) {
   if (bench->filter && !strstr(name, bench->filter))
     return;
   double best = 1e30, end = clock_seconds() + 1.0;
@@ -46,14 +62,14 @@ static void report(const struct bench *bench, const char *name, void (*run)(stru
     double seconds = clock_seconds() - start;
     best = seconds < best ? seconds : best;
   }
-  printf("%-34s %-5s %9.3f ms %8.1f GFLOP/s %8.2f GB/s\n", name, dtype_name(bench->dtype), best * 1e3, flops / best * 1e-9,
-         bytes / best * 1e-9);
+  printf("%-34s %-5s %9.3f ms %8.1f GFLOP/s %8.2f GB/s\n", name, dtype_name(bench->dtype), best * 1e3,
+         flops / best * 1e-9, bytes / best * 1e-9);
   fflush(stdout);
 }
 
-#define RUN(operation, type)                                                                                                               \
-  static void run_##operation(struct device *device, const void *call) {                                                                   \
-    device->op->operation(device, (const struct type *)call);                                                                              \
+#define RUN(operation, type)                                                                                           \
+  static void run_##operation(struct device *device, const void *call) {                                               \
+    device->op->operation(device, (const struct type *)call);                                                          \
   }
 RUN(linear, linear)
 RUN(attention, attention)
@@ -91,7 +107,8 @@ static void bench_yardsticks(const struct bench *bench) {
   report(bench, "copy, one thread", run_copy, &copy, 0, 2.0 * (double)copy.bytes);
 }
 
-static void bench_attention(const struct bench *bench, const char *name, int64_t batch, int64_t tokens, int64_t heads, bool causal) {
+static void bench_attention(const struct bench *bench, const char *name, int64_t batch, int64_t tokens, int64_t heads,
+                            bool causal) {
   enum dtype dtype = bench->dtype;
   int64_t width = heads * HEAD_WIDTH, rows = batch * tokens;
   size_t size = dtype_size(dtype);
@@ -114,7 +131,8 @@ static void bench_attention(const struct bench *bench, const char *name, int64_t
                            .dq = dqkv,
                            .dk = dqkv + (size_t)width * size,
                            .dv = dqkv + 2 * (size_t)width * size};
-  double flops = 4.0 * (double)(rows * tokens * width) * (causal ? 0.5 : 1), bytes = (double)(rows * width) * (double)size;
+  double flops = 4.0 * (double)(rows * tokens * width) * (causal ? 0.5 : 1),
+         bytes = (double)(rows * width) * (double)size;
   char label[64];
   snprintf(label, sizeof label, "attention %s", name);
   report(bench, label, run_attention, &call, flops, 4 * bytes);

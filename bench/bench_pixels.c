@@ -1,4 +1,5 @@
-/* Images per second and core: a 500 x 375 JPEG decoded, and decoded, resized and cut to 224 x 224. The JPEG is made here. MEMCLIP_ISA chooses the kernels. */
+/* Images per second and core: a 500 x 375 JPEG decoded, and decoded, resized and cut to 224 x 224. The JPEG is made
+ * here. MEMCLIP_ISA chooses the kernels. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "data/image.h"
@@ -11,7 +12,8 @@ static void draw(struct image *image) {
   const struct random_key key = {.use = RANDOM_TEST};
   for (int i = 0; i < WIDTH * HEIGHT * 3; i++) {
     const int x = i / 3 % WIDTH, y = i / 3 / WIDTH;
-    image->pixels[i] = (uint8_t)(120 + 80 * sin(x * 0.05 + i % 3) * cos(y * 0.07) + 8 * random_uniform(&key, (uint64_t)i));
+    image->pixels[i] =
+        (uint8_t)(120 + 80 * sin(x * 0.05 + i % 3) * cos(y * 0.07) + 8 * random_uniform(&key, (uint64_t)i));
   }
 }
 
@@ -37,8 +39,8 @@ int main(void) {
   if (status != STATUS_OK)
     fprintf(stderr, "bench_pixels: %s\n", error_message());
   else
-    printf("%s: decode %.0f images/s, decode + resize + crop %.0f images/s (resize alone %.0f)\n", image_resize_isa(), COUNT / seconds[0], COUNT / seconds[1],
-           COUNT / (seconds[1] - seconds[0]));
+    printf("%s: decode %.0f images/s, decode + resize + crop %.0f images/s (resize alone %.0f)\n", image_resize_isa(),
+           COUNT / seconds[0], COUNT / seconds[1], COUNT / (seconds[1] - seconds[0]));
   memory_release(bytes);
   memory_release(out);
   image_release(&image);

@@ -41,8 +41,8 @@ int main(int argument_count, char **arguments) {
     double seconds = clock_seconds() - start;
     best = round == 0 || seconds < best ? seconds : best;
   }
-  printf("%" PRId64 " images x %" PRId64 " texts x %" PRId64 ", both ways: %.3f s, %.0f GFLOP/s (best of %d)\n", size[0], size[1], size[2],
-         best, 2e-9 * (double)size[0] * (double)size[1] * (double)size[2] / best, ROUNDS);
+  printf("%" PRId64 " images x %" PRId64 " texts x %" PRId64 ", both ways: %.3f s, %.0f GFLOP/s (best of %d)\n",
+         size[0], size[1], size[2], best, 2e-9 * (double)size[0] * (double)size[1] * (double)size[2] / best, ROUNDS);
   memory_release(image_ranks);
   memory_release(text_ranks);
   memory_release(owner);

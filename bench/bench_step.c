@@ -1,5 +1,7 @@
-/* Speed of whole passes at a published size with synthetic inputs: forward of the vision tower, the distillation step of the thesis, the contrastive step; beside the product rate measured in the
- * same run. One line per item. usage: bench_step [--precision bf16|fp32] [--batch N] [--model NAME] [--threads N] [forward] [distill] [cached] [contrastive] */
+/* Speed of whole passes at a published size with synthetic inputs: forward of the vision tower, the distillation step
+ * of the thesis, the contrastive step; beside the product rate measured in the same run. One line per item. usage:
+ * bench_step [--precision bf16|fp32] [--batch N] [--model NAME] [--threads N] [forward] [distill] [cached]
+ * [contrastive] */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -33,13 +35,17 @@ static void measure(const char *name, double items, double flops, void (*call)(v
     seconds[i] = clock_seconds() - start;
   }
   qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
-  printf("%-22s %8.3f /s (best %.3f, worst %.3f)  %7.1f GFLOP/s  %5.1f %% of the product rate  %lld allocations in a step\n", name, items / seconds[RUNS / 2], items / seconds[0],
-         items / seconds[RUNS - 1], 1e-9 * flops * items / seconds[RUNS / 2], 100 * flops * items / seconds[RUNS / 2] / product_rate,
+  printf("%-22s %8.3f /s (best %.3f, worst %.3f)  %7.1f GFLOP/s  %5.1f %% of the product rate  %lld allocations in a "
+         "step\n",
+         name, items / seconds[RUNS / 2], items / seconds[0], items / seconds[RUNS - 1],
+         1e-9 * flops * items / seconds[RUNS / 2], 100 * flops * items / seconds[RUNS / 2] / product_rate,
          (long long)(memory_count_allocations() - allocations) / RUNS);
   fflush(stdout);
 }
 
-struct product { struct linear call; };
+struct product {
+  struct linear call;
+};
 static void run_product(void *context) {
   const struct product *product = context;
   device->op->linear(device, &product->call);
@@ -51,7 +57,13 @@ static void measure_product(void) {
   const size_t size = dtype_size(dtype);
   char *block = device->op->allocate(device, (size_t)(rows * in + in * out + rows * out) * size, "product");
   device->op->zero(device, block, (size_t)(rows * in + in * out + rows * out) * size);
-  struct product product = {{.rows = rows, .in = in, .out = out, .dtype = dtype, .y_dtype = dtype, .x = block, .weight = block + (size_t)(rows * in) * size,
+  struct product product = {{.rows = rows,
+                             .in = in,
+                             .out = out,
+                             .dtype = dtype,
+                             .y_dtype = dtype,
+                             .x = block,
+                             .weight = block + (size_t)(rows * in) * size,
                              .y = block + (size_t)(rows * in + in * out) * size}};
   run_product(&product);
   const double start = clock_seconds();
@@ -60,7 +72,8 @@ static void measure_product(void) {
   device->op->synchronize(device);
   product_rate = 10 * 2.0 * (double)(rows * in * out) / (clock_seconds() - start);
   device->op->release(device, block);
-  printf("%-22s %7.1f GFLOP/s (%lld x %lld x %lld), %s, %s\n", "product", 1e-9 * product_rate, (long long)rows, (long long)out, (long long)in, dtype_name(dtype), device->description);
+  printf("%-22s %7.1f GFLOP/s (%lld x %lld x %lld), %s, %s\n", "product", 1e-9 * product_rate, (long long)rows,
+         (long long)out, (long long)in, dtype_name(dtype), device->description);
 }
 
 static struct model *open_model(bool memory, bool training, const char *train) {
@@ -69,12 +82,21 @@ static struct model *open_model(bool memory, bool training, const char *train) {
   if (config_read(model_name, &config) != STATUS_OK)
     fatal("%s", error_message());
   if (memory) {
-    config.vision.memory = (struct memory_config){.count = 5, .n_keys = 8, .heads = 2, .knn = 4, .k_dim = 256, .v_dim = 256, .share_values = true, .swilu_projection = true, .meta_init = true};
+    config.vision.memory = (struct memory_config){.count = 5,
+                                                  .n_keys = 8,
+                                                  .heads = 2,
+                                                  .knn = 4,
+                                                  .k_dim = 256,
+                                                  .v_dim = 256,
+                                                  .share_values = true,
+                                                  .swilu_projection = true,
+                                                  .meta_init = true};
     for (int i = 2; i <= 10; i += 2)
       config.vision.memory.layers[i] = true;
   }
   const struct model_switches switches = {.pooled_last_block = true, .skip_frozen = true};
-  if (model_create(&config, device, dtype, switches, &model) != STATUS_OK || model_set_trainable(model, &train, training ? 1 : 0) != STATUS_OK)
+  if (model_create(&config, device, dtype, switches, &model) != STATUS_OK ||
+      model_set_trainable(model, &train, training ? 1 : 0) != STATUS_OK)
     fatal("%s", error_message());
   parameters_allocate(&model->parameters, training);
   parameters_initialize(&model->parameters, 1);
@@ -101,14 +123,17 @@ static void open_inputs(struct work *work, const struct model *model) {
   const int context = model->config.context_length;
   const struct random_key key = {1, 0, RANDOM_TEST, 0};
   uint8_t *host = memory_allocate(pixels, "images");
-  int32_t *ids = memory_allocate((size_t)(batch * context) * sizeof *ids, "ids"), *end = memory_allocate((size_t)batch * sizeof *end, "ids");
+  int32_t *ids = memory_allocate((size_t)(batch * context) * sizeof *ids, "ids"),
+          *end = memory_allocate((size_t)batch * sizeof *end, "ids");
   for (size_t i = 0; i < pixels; i += 8) {
     const uint64_t bits = random_bits(&key, i);
     memcpy(host + i, &bits, pixels - i < 8 ? pixels - i : 8);
   }
   for (int b = 0; b < batch; b++) { /* captions of 41 tokens */
     for (int t = 0; t <= 40; t++)
-      ids[b * context + t] = t == 0 ? 49406 : t == 40 ? 49407 : 1 + (int32_t)random_below(&key, (uint64_t)(b * 100 + t), 49000);
+      ids[b * context + t] = t == 0    ? 49406
+                             : t == 40 ? 49407
+                                       : 1 + (int32_t)random_below(&key, (uint64_t)(b * 100 + t), 49000);
     end[b] = 40;
   }
   work->images = device->op->allocate(device, pixels, "images");
@@ -152,8 +177,14 @@ static void distill(void *context) {
     }
     tower_advance(work->run, work->student->vision.count);
     tower_finish(work->run, work->features[0]);
-    device->op->distill(device, &(struct distill){.batch = batch, .width = work->student->config.embed_dim, .kind = DISTILL_COSINE, .scale = 0.5 / batch, .teacher = work->features[1],
-                                                  .student = work->features[0], .loss = work->loss, .dstudent = work->gradient[0]});
+    device->op->distill(device, &(struct distill){.batch = batch,
+                                                  .width = work->student->config.embed_dim,
+                                                  .kind = DISTILL_COSINE,
+                                                  .scale = 0.5 / batch,
+                                                  .teacher = work->features[1],
+                                                  .student = work->features[0],
+                                                  .loss = work->loss,
+                                                  .dstudent = work->gradient[0]});
     tower_backward(work->run, work->gradient[0], NULL);
   }
   optimizer_step(&optimizer, work->student, work->step++, 5e-4, false);
@@ -163,16 +194,33 @@ static void contrastive(void *context) {
   struct work *work = context;
   struct model *model = work->student;
   const int64_t width = model->config.embed_dim;
-  const struct tower_input images = {.count = batch, .images = work->images, .image_dtype = DTYPE_U8}, texts = {.count = batch, .ids = work->ids, .end = work->end, .tokens = 48};
+  const struct tower_input images = {.count = batch, .images = work->images, .image_dtype = DTYPE_U8},
+                           texts = {.count = batch, .ids = work->ids, .end = work->end, .tokens = 48};
   tower_forward(work->run, &images, work->features[0]);
   tower_forward(work->text_run, &texts, work->features[1]);
   for (int side = 0; side < 2; side++)
-    device->op->normalize(device, &(struct normalize){.rows = batch, .width = width, .x = work->features[side], .y = work->unit[side], .norm = work->norm[side]});
-  device->op->contrastive(device, &(struct contrastive){.global = batch, .width = width, .count = batch, .weight = 1, .images = work->unit[0], .texts = work->unit[1],
-                                                        .logit_scale = model->logit_scale->master, .loss = work->loss, .dimages = work->dunit[0], .dtexts = work->dunit[1],
+    device->op->normalize(
+        device,
+        &(struct normalize){
+            .rows = batch, .width = width, .x = work->features[side], .y = work->unit[side], .norm = work->norm[side]});
+  device->op->contrastive(device, &(struct contrastive){.global = batch,
+                                                        .width = width,
+                                                        .count = batch,
+                                                        .weight = 1,
+                                                        .images = work->unit[0],
+                                                        .texts = work->unit[1],
+                                                        .logit_scale = model->logit_scale->master,
+                                                        .loss = work->loss,
+                                                        .dimages = work->dunit[0],
+                                                        .dtexts = work->dunit[1],
                                                         .dlogit_scale = model->logit_scale->gradient});
   for (int side = 0; side < 2; side++)
-    device->op->normalize_backward(device, &(struct normalize){.rows = batch, .width = width, .y = work->unit[side], .norm = work->norm[side], .dy = work->dunit[side], .dx = work->gradient[side]});
+    device->op->normalize_backward(device, &(struct normalize){.rows = batch,
+                                                               .width = width,
+                                                               .y = work->unit[side],
+                                                               .norm = work->norm[side],
+                                                               .dy = work->dunit[side],
+                                                               .dx = work->gradient[side]});
   tower_backward(work->text_run, work->gradient[1], NULL);
   tower_backward(work->run, work->gradient[0], NULL);
   optimizer_step(&optimizer, model, work->step++, 5e-4, false);
@@ -187,9 +235,11 @@ static void measure_forward(void) {
   model_release(work.student);
 }
 
-/* FLOP of an image: the teacher's own part, the student's forward, its data gradients above the first memory; memory weight gradients. */
+/* FLOP of an image: the teacher's own part, the student's forward, its data gradients above the first memory; memory
+ * weight gradients. */
 static void measure_distill(bool cached) {
-  struct work work = {.student = open_model(true, true, "memory"), .teacher = cached ? NULL : open_model(false, false, "")};
+  struct work work = {.student = open_model(true, true, "memory"),
+                      .teacher = cached ? NULL : open_model(false, false, "")};
   open_inputs(&work, work.student);
   work.shared = tower_first_memory(&work.student->vision);
   work.run = tower_run_create(work.student, &work.student->vision, batch, true, 0);
@@ -206,7 +256,9 @@ static void measure_contrastive(void) {
   open_inputs(&work, work.student);
   work.run = tower_run_create(work.student, &work.student->vision, batch, true, 0);
   work.text_run = tower_run_create(work.student, &work.student->text, batch, true, 0);
-  measure("contrastive", batch, 3 * (config_flops_image(&work.student->config, true) + config_flops_text(&work.student->config, 48, true)), contrastive, &work);
+  measure("contrastive", batch,
+          3 * (config_flops_image(&work.student->config, true) + config_flops_text(&work.student->config, 48, true)),
+          contrastive, &work);
   tower_run_release(work.run);
   tower_run_release(work.text_run);
   model_release(work.student);

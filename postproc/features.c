@@ -16,7 +16,8 @@ static enum status read_shape(struct store *store, const char *name, int axes, i
   TRY(store_shape(store, name, &dtype, &found, shape));
   if (found != axes)
     return error_set(STATUS_INPUT,
-                     "/%s has %d axes, expected %d; a features file holds /image/features [N,D], /text/features [M,D] and /text/image [M]",
+                     "/%s has %d axes, expected %d; a features file holds /image/features [N,D], /text/features [M,D] "
+                     "and /text/image [M]",
                      name, found, axes);
   return STATUS_OK;
 }
@@ -25,7 +26,8 @@ static enum status read_matrix(struct store *store, const char *name, float **va
   int64_t shape[TENSOR_AXES_MAX];
   TRY(read_shape(store, name, 2, shape));
   if (shape[0] < 1 || shape[1] < 1 || shape[0] > INT32_MAX / 2)
-    return error_set(STATUS_INPUT, "/%s is %" PRId64 " x %" PRId64 "; nothing can be ranked there", name, shape[0], shape[1]);
+    return error_set(STATUS_INPUT, "/%s is %" PRId64 " x %" PRId64 "; nothing can be ranked there", name, shape[0],
+                     shape[1]);
   *rows = shape[0];
   *width = shape[1];
   *values = memory_allocate((size_t)(shape[0] * shape[1]) * sizeof **values, "features");
@@ -33,16 +35,19 @@ static enum status read_matrix(struct store *store, const char *name, float **va
 }
 
 /* Each in 0..bound-1. */
-static enum status read_indices(struct store *store, const char *name, int64_t count, int64_t bound, int64_t **indices) {
+static enum status read_indices(struct store *store, const char *name, int64_t count, int64_t bound,
+                                int64_t **indices) {
   int64_t shape[TENSOR_AXES_MAX];
   TRY(read_shape(store, name, 1, shape));
   if (shape[0] != count)
-    return error_set(STATUS_INPUT, "/%s has %" PRId64 " entries, expected %" PRId64 ", one per row of the features", name, shape[0], count);
+    return error_set(STATUS_INPUT, "/%s has %" PRId64 " entries, expected %" PRId64 ", one per row of the features",
+                     name, shape[0], count);
   *indices = memory_allocate((size_t)(count + 1) * sizeof **indices, "indices");
   TRY(store_read(store, name, DTYPE_I64, count, *indices));
   for (int64_t i = 0; i < count; i++)
     if ((*indices)[i] < 0 || (*indices)[i] >= bound)
-      return error_set(STATUS_INPUT, "/%s[%" PRId64 "] is %" PRId64 ", outside 0..%" PRId64, name, i, (*indices)[i], bound - 1);
+      return error_set(STATUS_INPUT, "/%s[%" PRId64 "] is %" PRId64 ", outside 0..%" PRId64, name, i, (*indices)[i],
+                       bound - 1);
   return STATUS_OK;
 }
 
@@ -73,8 +78,8 @@ static enum status check_rows(const char *name, float *values, int64_t rows, int
     for (int64_t e = 0; e < width; e++)
       squares += (double)row[e] * (double)row[e];
     if (!(squares <= INFINITY) || squares == INFINITY || squares == 0)
-      return error_set(STATUS_INPUT, "row %" PRId64 " of /%s %s; the run that wrote it went wrong or was cut short", r, name,
-                       squares == 0 ? "is all zero" : "holds numbers that are not finite");
+      return error_set(STATUS_INPUT, "row %" PRId64 " of /%s %s; the run that wrote it went wrong or was cut short", r,
+                       name, squares == 0 ? "is all zero" : "holds numbers that are not finite");
     if (fabs(squares - 1) <= 2e-3)
       continue;
     *normalized = true;
@@ -99,7 +104,8 @@ static void number_groups(int64_t *group, int64_t count) {
     if (sorted[i] >= 0 && (distinct == 0 || sorted[distinct - 1] != sorted[i]))
       sorted[distinct++] = sorted[i];
   for (int64_t i = 0; i < count; i++) {
-    const int64_t *found = group[i] < 0 ? NULL : bsearch(&group[i], sorted, (size_t)distinct, sizeof *sorted, compare_numbers);
+    const int64_t *found =
+        group[i] < 0 ? NULL : bsearch(&group[i], sorted, (size_t)distinct, sizeof *sorted, compare_numbers);
     group[i] = found ? found - sorted : -1;
   }
   memory_release(sorted);
@@ -124,10 +130,14 @@ static enum status read_negatives(struct store *store, struct features *features
     return STATUS_OK;
   TRY(read_matrix(store, "negative/features", &features->negatives, &features->negative_count, &width));
   if (width != features->set.width)
-    return error_set(STATUS_INPUT, "/negative/features are %" PRId64 " wide, the others %" PRId64, width, features->set.width);
-  TRY(check_rows("negative/features", features->negatives, features->negative_count, width, &features->normalized_here));
-  TRY(read_indices(store, "negative/right_text", features->negative_count, features->set.text_count, &features->right_text));
-  TRY(read_indices(store, "negative/image", features->negative_count, features->set.image_count, &features->negative_image));
+    return error_set(STATUS_INPUT, "/negative/features are %" PRId64 " wide, the others %" PRId64, width,
+                     features->set.width);
+  TRY(check_rows("negative/features", features->negatives, features->negative_count, width,
+                 &features->normalized_here));
+  TRY(read_indices(store, "negative/right_text", features->negative_count, features->set.text_count,
+                   &features->right_text));
+  TRY(read_indices(store, "negative/image", features->negative_count, features->set.image_count,
+                   &features->negative_image));
   TRY(read_optional_strings(store, "negative/caption", features->negative_count, &features->wrong));
   return read_optional_strings(store, "negative/kind", features->negative_count, &features->kinds);
 }
@@ -138,7 +148,8 @@ static enum status read_set(struct store *store, struct features *features) {
   TRY(read_matrix(store, "image/features", &features->images, &set->image_count, &set->width));
   TRY(read_matrix(store, "text/features", &features->texts, &set->text_count, &width));
   if (width != set->width)
-    return error_set(STATUS_INPUT, "/image/features are %" PRId64 " wide, /text/features %" PRId64 "; they are of different models",
+    return error_set(STATUS_INPUT,
+                     "/image/features are %" PRId64 " wide, /text/features %" PRId64 "; they are of different models",
                      set->width, width);
   TRY(read_indices(store, "text/image", set->text_count, set->image_count, &features->image_of_text));
   TRY(check_rows("image/features", features->images, set->image_count, width, &features->normalized_here));
@@ -216,9 +227,12 @@ void features_release(struct features *features) {
 }
 
 struct measure_extras features_extras(const struct features *features) {
-  return (struct measure_extras){
-      features->group,         features->negatives, features->right_text, features->negative_image, (const char *const *)features->kinds,
-      features->negative_count};
+  return (struct measure_extras){features->group,
+                                 features->negatives,
+                                 features->right_text,
+                                 features->negative_image,
+                                 (const char *const *)features->kinds,
+                                 features->negative_count};
 }
 
 static void add_path(char ***paths, int *count, const char *path) {
@@ -247,7 +261,8 @@ enum status features_list_files(char *const *names, int name_count, char ***path
     for (int p = 0; p < *count; p++)
       memory_release((*paths)[p]);
     memory_release(*paths);
-    return error_set(STATUS_INPUT, "%s holds no features/*.h5; run the stage eval with save_features=.true. there", names[i]);
+    return error_set(STATUS_INPUT, "%s holds no features/*.h5; run the stage eval with save_features=.true. there",
+                     names[i]);
   }
   return STATUS_OK;
 }

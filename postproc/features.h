@@ -1,5 +1,5 @@
-/* Features files (HDF5, as the stage eval writes them): unit features of images and texts and which belong together. Files made by others
- * may lack attributes, checksums, keys and captions; strings and integers may be of any kind. */
+/* Features files (HDF5, as the stage eval writes them): unit features of images and texts and which belong together.
+ * Files made by others may lack attributes, checksums, keys and captions; strings and integers may be of any kind. */
 #ifndef MEMCLIP_POSTPROC_FEATURES_H
 #define MEMCLIP_POSTPROC_FEATURES_H
 #include "metric/measure.h"

@@ -12,18 +12,60 @@ static const struct kind {
 } kinds[] = {
     {"loss", "Training loss", "loss", 1, true, false, {"train/loss"}},
     {"validation_loss", "Validation loss", "loss", 1, false, false, {"val/loss", "val/*_loss"}},
-    {"similarity", "Similarity to the teacher (validation)", "cosine", 1, false, false, {"val/similarity_mean", "val/similarity_median"}},
-    {"recall_1", "Recall at 1 (validation)", "R@1 in %", 100, false, false, {"val/image_to_text_R@1", "val/text_to_image_R@1"}},
-    {"recall_5", "Recall at 5 (validation)", "R@5 in %", 100, false, false, {"val/image_to_text_R@5", "val/text_to_image_R@5"}},
-    {"recall_10", "Recall at 10 (validation)", "R@10 in %", 100, false, false, {"val/image_to_text_R@10", "val/text_to_image_R@10"}},
-    {"group_recall", "Recall at 1 among look-alikes (validation)", "R@1 in %", 100, false, false, {"val/within_group_*"}},
-    {"negatives", "Right caption before wrong one (validation)", "share in %", 100, false, false, {"val/negative_accuracy*"}},
+    {"similarity",
+     "Similarity to the teacher (validation)",
+     "cosine",
+     1,
+     false,
+     false,
+     {"val/similarity_mean", "val/similarity_median"}},
+    {"recall_1",
+     "Recall at 1 (validation)",
+     "R@1 in %",
+     100,
+     false,
+     false,
+     {"val/image_to_text_R@1", "val/text_to_image_R@1"}},
+    {"recall_5",
+     "Recall at 5 (validation)",
+     "R@5 in %",
+     100,
+     false,
+     false,
+     {"val/image_to_text_R@5", "val/text_to_image_R@5"}},
+    {"recall_10",
+     "Recall at 10 (validation)",
+     "R@10 in %",
+     100,
+     false,
+     false,
+     {"val/image_to_text_R@10", "val/text_to_image_R@10"}},
+    {"group_recall",
+     "Recall at 1 among look-alikes (validation)",
+     "R@1 in %",
+     100,
+     false,
+     false,
+     {"val/within_group_*"}},
+    {"negatives",
+     "Right caption before wrong one (validation)",
+     "share in %",
+     100,
+     false,
+     false,
+     {"val/negative_accuracy*"}},
     {"learning_rate", "Learning rate", "learning rate", 1, false, false, {"train/lr"}},
     {"throughput", "Throughput", "samples per second", 1, true, false, {"train/samples_per_second"}},
     {"waiting", "Time spent waiting for data", "share in %", 100, true, false, {"train/waiting_share"}},
     {"gradient_norm", "Gradient norm", "norm", 1, true, true, {"train/gradient_norm", "train/grad_norm"}},
     {"logit_scale", "Logit scale", "logit scale", 1, false, false, {"train/logit_scale"}},
-    {"memory", "Memory usage", "share in %", 100, false, false, {"*/memory*_share", "*/memory_usage*", "*/dead_share*"}},
+    {"memory",
+     "Memory usage",
+     "share in %",
+     100,
+     false,
+     false,
+     {"*/memory*_share", "*/memory_usage*", "*/dead_share*"}},
 };
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0], PATTERNS_MAX = 6 };
 /* Ranks, times and sizes that say nothing over the steps. */
@@ -91,7 +133,8 @@ static bool belongs(const char *name, int kind, const char *own_name) {
   return is_drawn(name) && (kind >= 0 ? kind_of(name) == kind : strcmp(name, own_name) == 0);
 }
 
-static void add_curve(struct figure *figure, const struct run_series *run, const struct series *series, bool many_runs, bool many_names) {
+static void add_curve(struct figure *figure, const struct run_series *run, const struct series *series, bool many_runs,
+                      bool many_names) {
   char *name = short_name(series->name);
   figure->curves = memory_resize(figure->curves, (size_t)(figure->curve_count + 1) * sizeof *figure->curves, "curves");
   struct curve *curve = &figure->curves[figure->curve_count++];
@@ -104,7 +147,8 @@ static void add_curve(struct figure *figure, const struct run_series *run, const
 }
 
 /* Colours tell runs apart and dashes names, but for a single run colours tell names apart. */
-static void fill_figure(struct figure *figure, const struct run_series *runs, int run_count, int kind, const char *own_name) {
+static void fill_figure(struct figure *figure, const struct run_series *runs, int run_count, int kind,
+                        const char *own_name) {
   int most = 0;
   for (int r = 0; r < run_count; r++) {
     int names = 0;

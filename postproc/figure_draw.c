@@ -16,8 +16,14 @@ extern char **environ;
 static const struct theme {
   const char *text, *grid, *background, *colors[8];
 } themes[2] = {
-    {"#24292f", "#d8dee4", "#ffffff", {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#6A3D9A", "#555555"}},
-    {"#d7dde4", "#3a414a", "#161b22", {"#56B4E9", "#F28E2B", "#3CCB9A", "#E59ACB", "#F0E442", "#8AB4FF", "#C7A6F2", "#AAAAAA"}},
+    {"#24292f",
+     "#d8dee4",
+     "#ffffff",
+     {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#6A3D9A", "#555555"}},
+    {"#d7dde4",
+     "#3a414a",
+     "#161b22",
+     {"#56B4E9", "#F28E2B", "#3CCB9A", "#E59ACB", "#F0E442", "#8AB4FF", "#C7A6F2", "#AAAAAA"}},
 };
 static const char *const dashes[] = {"solid", "'-'", "'.'", "'-.'"};
 enum { COLOR_COUNT = 8, DASH_COUNT = 4, SMOOTH_POINTS_MIN = 40, MARK_POINTS_MAX = 40 };
@@ -61,43 +67,48 @@ static double last_step(const struct figure *figure) {
   return last;
 }
 
-static void append_style(struct text *script, const struct figure *figure, enum figure_format format, const struct theme *theme,
-                         const char *path) {
+static void append_style(struct text *script, const struct figure *figure, enum figure_format format,
+                         const struct theme *theme, const char *path) {
   if (format == FIGURE_PNG)
-    text_append_format(script, "set terminal pngcairo noenhanced size 1280,800 font 'DejaVu Sans,17' linewidth 2 background '%s'\n",
-                       theme->background);
-  else
     text_append_format(
-        script,
-        "set terminal svg noenhanced size 800,500 dynamic font 'DejaVu Sans,Helvetica,Arial,sans-serif,17' linewidth 1.4 background '%s'\n",
+        script, "set terminal pngcairo noenhanced size 1280,800 font 'DejaVu Sans,17' linewidth 2 background '%s'\n",
         theme->background);
+  else
+    text_append_format(script,
+                       "set terminal svg noenhanced size 800,500 dynamic font 'DejaVu "
+                       "Sans,Helvetica,Arial,sans-serif,17' linewidth 1.4 background '%s'\n",
+                       theme->background);
   text_append_string(script, "set output ");
   append_quoted(script, path);
-  text_append_format(script,
-                     "\nset border 3 linecolor rgb '%s' linewidth 0.7\nset tics nomirror out scale 0.6 textcolor rgb '%s'\n"
-                     "set grid linecolor rgb '%s' linewidth 0.5 linetype 1\nset key bmargin center Left reverse horizontal height 0.4 "
-                     "textcolor rgb '%s' samplen 2.5\n"
-                     "set format x '%%.0f'\nset xrange [0:%g]\nset offsets 0, 0, graph 0.04, 0\nset lmargin 11\nset rmargin 3\n"
-                     "set title offset 0,-0.3 textcolor rgb '%s' ",
-                     theme->text, theme->text, theme->grid, theme->text, 1.01 * last_step(figure), theme->text);
+  text_append_format(
+      script,
+      "\nset border 3 linecolor rgb '%s' linewidth 0.7\nset tics nomirror out scale 0.6 textcolor rgb '%s'\n"
+      "set grid linecolor rgb '%s' linewidth 0.5 linetype 1\nset key bmargin center Left reverse horizontal height 0.4 "
+      "textcolor rgb '%s' samplen 2.5\n"
+      "set format x '%%.0f'\nset xrange [0:%g]\nset offsets 0, 0, graph 0.04, 0\nset lmargin 11\nset rmargin 3\n"
+      "set title offset 0,-0.3 textcolor rgb '%s' ",
+      theme->text, theme->text, theme->grid, theme->text, 1.01 * last_step(figure), theme->text);
   append_quoted(script, figure->title);
-  text_append_format(script, "\nset xlabel 'training step' offset 0,0.3 textcolor rgb '%s'\nset ylabel textcolor rgb '%s' ", theme->text,
-                     theme->text);
+  text_append_format(script,
+                     "\nset xlabel 'training step' offset 0,0.3 textcolor rgb '%s'\nset ylabel textcolor rgb '%s' ",
+                     theme->text, theme->text);
   append_quoted(script, figure->y_label);
   text_append_string(script, figure->logarithmic ? "\nset logscale y\n" : "\n");
 }
 
 /* A smoothed curve lies over its points, which are drawn thin and pale. */
-static void append_curve(struct text *script, const struct figure *figure, int number, const struct theme *theme, const char *folder) {
+static void append_curve(struct text *script, const struct figure *figure, int number, const struct theme *theme,
+                         const char *folder) {
   const struct curve *curve = &figure->curves[number];
   const char *color = theme->colors[curve->color % COLOR_COUNT];
   bool smoothed = is_smoothed(figure, curve->series), marked = curve->series->count <= MARK_POINTS_MAX;
   text_append_string(script, number > 0 ? ", \\\n " : "plot ");
   if (smoothed)
-    text_append_format(script, "'%s/%d' using 1:2 with lines linecolor rgb '#b0%s' linewidth 0.8 notitle, \\\n ", folder, number,
-                       color + 1);
-  text_append_format(script, "'%s/%d' using 1:%d with %s linecolor rgb '%s' linewidth 2 dashtype %s", folder, number, smoothed ? 3 : 2,
-                     marked ? "linespoints pointtype 7 pointsize 0.7" : "lines", color, dashes[curve->dash % DASH_COUNT]);
+    text_append_format(script, "'%s/%d' using 1:2 with lines linecolor rgb '#b0%s' linewidth 0.8 notitle, \\\n ",
+                       folder, number, color + 1);
+  text_append_format(script, "'%s/%d' using 1:%d with %s linecolor rgb '%s' linewidth 2 dashtype %s", folder, number,
+                     smoothed ? 3 : 2, marked ? "linespoints pointtype 7 pointsize 0.7" : "lines", color,
+                     dashes[curve->dash % DASH_COUNT]);
   text_append_string(script, " title ");
   append_quoted(script, curve->label);
 }
@@ -115,7 +126,8 @@ static enum status run_gnuplot(const char *script, const char *log) {
   int failed = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
   posix_spawn_file_actions_destroy(&actions);
   if (failed)
-    return error_set(STATUS_SYSTEM, "gnuplot cannot be started (%s); install it (Debian: gnuplot-nox) or load its module",
+    return error_set(STATUS_SYSTEM,
+                     "gnuplot cannot be started (%s); install it (Debian: gnuplot-nox) or load its module",
                      strerror(failed));
   while (waitpid(child, &result, 0) < 0 && errno == EINTR)
     continue;
@@ -156,7 +168,8 @@ enum status figure_draw(const struct figure *figure, enum figure_format format, 
   char *folder = text_format("%s/memclip-figure.XXXXXX", temporary && *temporary ? temporary : "/tmp");
   enum status status = STATUS_OK;
   if (!mkdtemp(folder))
-    status = error_set(STATUS_SYSTEM, "cannot make a folder %s: %s; set TMPDIR to a place that can be written", folder, strerror(errno));
+    status = error_set(STATUS_SYSTEM, "cannot make a folder %s: %s; set TMPDIR to a place that can be written", folder,
+                       strerror(errno));
   if (status == STATUS_OK) {
     struct text script = {0};
     append_style(&script, figure, format, &themes[dark], path);

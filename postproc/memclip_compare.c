@@ -28,7 +28,8 @@ struct command {
   bool json;
 };
 
-static int64_t parse_number(const char *argument, const char *name, int64_t low, int64_t high, struct argp_state *state) {
+static int64_t parse_number(const char *argument, const char *name, int64_t low, int64_t high,
+                            struct argp_state *state) {
   char *end;
   int64_t value = strtoll(argument, &end, 10);
   if (*argument == '\0' || *end != '\0' || value < low || value > high)
@@ -70,17 +71,19 @@ static const char *verdict_of(const struct paired *pair) {
 }
 
 static void print_table(const struct features *a, const struct features *b, const struct paired *pairs, int count) {
-  printf("B - A on %" PRId64 " images and %" PRId64 " texts of %s\nA  %s\nB  %s\n\n", a->set.image_count, a->set.text_count,
-         a->data_set ? a->data_set : "the same data", a->path, b->path);
+  printf("B - A on %" PRId64 " images and %" PRId64 " texts of %s\nA  %s\nB  %s\n\n", a->set.image_count,
+         a->set.text_count, a->data_set ? a->data_set : "the same data", a->path, b->path);
   printf("%-34s %8s %8s %8s  %-18s %8s  %s\n", "", "A", "B", "B - A", "95 % interval", "p", "B is");
   for (int i = 0; i < count; i++) {
     double scale = pairs[i].rank ? 1 : 100;
     char interval[48];
-    snprintf(interval, sizeof interval, "[%+.1f, %+.1f]", scale * pairs[i].interval.low, scale * pairs[i].interval.high);
+    snprintf(interval, sizeof interval, "[%+.1f, %+.1f]", scale * pairs[i].interval.low,
+             scale * pairs[i].interval.high);
     printf("%-34s %8.1f %8.1f %+8.1f  %-18s %8.4f  %s\n", pairs[i].name, scale * pairs[i].a, scale * pairs[i].b,
            scale * pairs[i].difference, interval, pairs[i].adjusted_p, verdict_of(&pairs[i]));
   }
-  printf("\nRecalls and shares in percent. Images are drawn with replacement, the same for A and B; p after Holm for %d comparisons, level "
+  printf("\nRecalls and shares in percent. Images are drawn with replacement, the same for A and B; p after Holm for "
+         "%d comparisons, level "
          "%.2f.\n",
          count, PAIRED_LEVEL);
 }
@@ -155,8 +158,8 @@ static enum status run(struct command *command) {
     if (find_same(a, a_count, b, b_count, &first, &second))
       status = compare_files(command, a[first], b[second]);
     else
-      status = error_set(STATUS_INPUT, "%s and %s hold no features files of the same name; name the two files", command->names[0],
-                         command->names[1]);
+      status = error_set(STATUS_INPUT, "%s and %s hold no features files of the same name; name the two files",
+                         command->names[0], command->names[1]);
     release_paths(b, b_count);
   }
   release_paths(a, a_count);
@@ -164,15 +167,15 @@ static enum status run(struct command *command) {
 }
 
 int main(int argument_count, char **arguments) {
-  static const struct argp argp = {
-      option_table,
-      parse,
-      "A B",
-      "Compares two features files, or those of two run directories, that were made from the same images and texts: differences B - A "
-      "with 95 % intervals, and whether they can be told from chance.",
-      NULL,
-      NULL,
-      NULL};
+  static const struct argp argp = {option_table,
+                                   parse,
+                                   "A B",
+                                   "Compares two features files, or those of two run directories, that were made from "
+                                   "the same images and texts: differences B - A "
+                                   "with 95 % intervals, and whether they can be told from chance.",
+                                   NULL,
+                                   NULL,
+                                   NULL};
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.draws = 10000, .seed = MEASURE_SEED};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);

@@ -15,7 +15,8 @@ enum { OPTION_JSON = 'j', OPTION_DRAWS = 'd', OPTION_SEED = 's' };
 enum { DRAWS_MAX = 1000000, NAME_COLUMN = 32, VALUE_COLUMN = 24 };
 
 static const struct argp_option option_table[] = {
-    {"json", OPTION_JSON, NULL, 0, "Print one flat JSON object (a list for several files), fractions in place of percent", 0},
+    {"json", OPTION_JSON, NULL, 0,
+     "Print one flat JSON object (a list for several files), fractions in place of percent", 0},
     {"draws", OPTION_DRAWS, "N", 0, "Bootstrap draws over images (default 1000; 0 leaves the intervals out)", 0},
     {"seed", OPTION_SEED, "S", 0, "Number that fixes the draws (default 1)", 0},
     {0},
@@ -101,7 +102,8 @@ static void print_json(const struct result *results, int count, bool intervals) 
 static void format_value(const struct measure *measure, bool intervals, char *cell, size_t size) {
   double scale = measure->rank ? 1 : 100;
   if (intervals)
-    snprintf(cell, size, "%.1f [%.1f, %.1f]", scale * measure->value, scale * measure->interval.low, scale * measure->interval.high);
+    snprintf(cell, size, "%.1f [%.1f, %.1f]", scale * measure->value, scale * measure->interval.low,
+             scale * measure->interval.high);
   else
     snprintf(cell, size, "%.1f", scale * measure->value);
 }
@@ -132,7 +134,8 @@ static void print_table(const struct result *results, int count, bool intervals)
   printf("\n%-*s", NAME_COLUMN, "images / texts");
   for (int i = 0; i < count; i++) {
     char cell[64];
-    snprintf(cell, sizeof cell, "%" PRId64 " / %" PRId64, results[i].features.set.image_count, results[i].features.set.text_count);
+    snprintf(cell, sizeof cell, "%" PRId64 " / %" PRId64, results[i].features.set.image_count,
+             results[i].features.set.text_count);
     printf("  %*s", VALUE_COLUMN, cell);
   }
   putchar('\n');
@@ -175,15 +178,15 @@ static enum status run(const struct command *command) {
 }
 
 int main(int argument_count, char **arguments) {
-  static const struct argp argp = {
-      option_table,
-      parse,
-      "FEATURES.h5|RUN...",
-      "Recall at 1, 5 and 10, mean and median rank of images and texts in both directions, and what else the features files "
-      "allow (pictures of one group, wrong captions), side by side.",
-      NULL,
-      NULL,
-      NULL};
+  static const struct argp argp = {option_table,
+                                   parse,
+                                   "FEATURES.h5|RUN...",
+                                   "Recall at 1, 5 and 10, mean and median rank of images and texts in both "
+                                   "directions, and what else the features files "
+                                   "allow (pictures of one group, wrong captions), side by side.",
+                                   NULL,
+                                   NULL,
+                                   NULL};
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.draws = MEASURE_DRAWS, .seed = MEASURE_SEED};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);

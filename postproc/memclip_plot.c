@@ -84,15 +84,15 @@ static enum status run(const struct command *command) {
 }
 
 int main(int argument_count, char **arguments) {
-  static const struct argp argp = {
-      option_table,
-      parse,
-      "RUN...",
-      "Draws what runs reported (loss, learning rate, throughput, recalls, ...) over their steps, several runs in one picture, as "
-      "DIR/NAME.png and DIR/NAME.svg. Needs gnuplot.",
-      NULL,
-      NULL,
-      NULL};
+  static const struct argp argp = {option_table,
+                                   parse,
+                                   "RUN...",
+                                   "Draws what runs reported (loss, learning rate, throughput, recalls, ...) over "
+                                   "their steps, several runs in one picture, as "
+                                   "DIR/NAME.png and DIR/NAME.svg. Needs gnuplot.",
+                                   NULL,
+                                   NULL,
+                                   NULL};
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.out = "plots"};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);

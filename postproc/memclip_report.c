@@ -22,12 +22,16 @@ enum {
 
 static const struct argp_option option_table[] = {
     {"out", OPTION_OUT, "DIR", 0, "Directory for report.html, made if absent (default: report)", 0},
-    {"images", OPTION_IMAGES, "SHARDS", 0, "Shards that hold the pictures of the gallery; may be given several times", 0},
-    {"queries", OPTION_QUERIES, "N", 0, "Right and wrong queries of each direction in the gallery (default 3, 0: no gallery)", 0},
+    {"images", OPTION_IMAGES, "SHARDS", 0, "Shards that hold the pictures of the gallery; may be given several times",
+     0},
+    {"queries", OPTION_QUERIES, "N", 0,
+     "Right and wrong queries of each direction in the gallery (default 3, 0: no gallery)", 0},
     {"headline", OPTION_HEADLINE, "TEXT", 0, "The sentence on top, in place of one made from the results", 0},
     {"title", OPTION_TITLE, "TEXT", 0, "Title of the page", 0},
     {"table", OPTION_TABLE, "FILE.json", 0,
-     "A further table: {\"title\", \"columns\": [...], \"rows\": [[...]], \"better\": [\"\", \"high\", \"low\"], \"note\"}", 0},
+     "A further table: {\"title\", \"columns\": [...], \"rows\": [[...]], \"better\": [\"\", \"high\", \"low\"], "
+     "\"note\"}",
+     0},
     {"world", OPTION_WORLD, "FILE.json", 0, "world.json of drawn scenes, for the ceiling of short captions", 0},
     {"draws", OPTION_DRAWS, "N", 0, "Bootstrap draws over images (default 1000)", 0},
     {0},
@@ -155,7 +159,8 @@ static enum status read_name(char *name, int draws, struct report *report) {
   }
   TRY(features_list_files(&name, 1, &paths, &count));
   enum status status = STATUS_OK;
-  report->results = memory_resize(report->results, (size_t)(report->result_count + count) * sizeof *report->results, "results");
+  report->results =
+      memory_resize(report->results, (size_t)(report->result_count + count) * sizeof *report->results, "results");
   for (int i = 0; i < count; i++) {
     if (status == STATUS_OK)
       status = read_result(paths[i], draws, &report->results[report->result_count++]);
@@ -239,15 +244,15 @@ static void release_report(struct report *report) {
 }
 
 int main(int argument_count, char **arguments) {
-  static const struct argp argp = {
-      option_table,
-      parse,
-      "RUN|FEATURES.h5...",
-      "Writes DIR/report.html about runs and features files: results with intervals, curves, a gallery of queries, settings. The page "
-      "holds everything it shows. Curves need gnuplot.",
-      NULL,
-      NULL,
-      NULL};
+  static const struct argp argp = {option_table,
+                                   parse,
+                                   "RUN|FEATURES.h5...",
+                                   "Writes DIR/report.html about runs and features files: results with intervals, "
+                                   "curves, a gallery of queries, settings. The page "
+                                   "holds everything it shows. Curves need gnuplot.",
+                                   NULL,
+                                   NULL,
+                                   NULL};
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.out = "report", .title = "memclip report", .queries = 3, .draws = MEASURE_DRAWS};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);

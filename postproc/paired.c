@@ -9,18 +9,20 @@ static enum status compare_strings(const char *what, char **a, char **b, int64_t
   for (int64_t i = 0; a && b && i < count; i++)
     if (strcmp(a[i], b[i]) != 0)
       return error_set(STATUS_INPUT,
-                       "%s %" PRId64 " is '%s' in one file and '%s' in the other; only models on the same data can be compared", what, i,
-                       a[i], b[i]);
+                       "%s %" PRId64
+                       " is '%s' in one file and '%s' in the other; only models on the same data can be compared",
+                       what, i, a[i], b[i]);
   return STATUS_OK;
 }
 
 static enum status check_same_data(const struct features *a, const struct features *b) {
-  if (a->set.image_count != b->set.image_count || a->set.text_count != b->set.text_count || a->negative_count != b->negative_count)
+  if (a->set.image_count != b->set.image_count || a->set.text_count != b->set.text_count ||
+      a->negative_count != b->negative_count)
     return error_set(STATUS_INPUT,
-                     "%s holds %" PRId64 " images, %" PRId64 " texts and %" PRId64 " wrong captions, %s %" PRId64 ", %" PRId64
-                     " and %" PRId64 "; only models on the same data can be compared",
-                     a->path, a->set.image_count, a->set.text_count, a->negative_count, b->path, b->set.image_count, b->set.text_count,
-                     b->negative_count);
+                     "%s holds %" PRId64 " images, %" PRId64 " texts and %" PRId64 " wrong captions, %s %" PRId64
+                     ", %" PRId64 " and %" PRId64 "; only models on the same data can be compared",
+                     a->path, a->set.image_count, a->set.text_count, a->negative_count, b->path, b->set.image_count,
+                     b->set.text_count, b->negative_count);
   if (memcmp(a->image_of_text, b->image_of_text, (size_t)a->set.text_count * sizeof *a->image_of_text) != 0)
     return error_set(STATUS_INPUT, "%s and %s pair their texts with other images", a->path, b->path);
   if ((a->group != NULL) != (b->group != NULL) ||
@@ -69,8 +71,8 @@ static void adjust_by_holm(struct paired *pairs, int count) {
   memory_release(order);
 }
 
-enum status paired_compare(const struct features *a, const struct features *b, int draws, uint64_t seed, struct paired **pairs,
-                           int *count) {
+enum status paired_compare(const struct features *a, const struct features *b, int draws, uint64_t seed,
+                           struct paired **pairs, int *count) {
   TRY(check_same_data(a, b));
   struct measure_list of_a, of_b;
   struct measure_extras extras_a = features_extras(a), extras_b = features_extras(b);

@@ -11,7 +11,8 @@ struct paired {
   struct interval interval; /* of the difference, 95 % */
   double p, adjusted_p;     /* two-sided; adjusted by Holm over all measures */
 };
-/* STATUS_INPUT unless both hold the same images, texts and groups (keys and captions too where both have them). Medians are left out.
- * pairs: memory_release. */
-enum status paired_compare(const struct features *a, const struct features *b, int draws, uint64_t seed, struct paired **pairs, int *count);
+/* STATUS_INPUT unless both hold the same images, texts and groups (keys and captions too where both have them). Medians
+ * are left out. pairs: memory_release. */
+enum status paired_compare(const struct features *a, const struct features *b, int draws, uint64_t seed,
+                           struct paired **pairs, int *count);
 #endif

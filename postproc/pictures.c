@@ -63,7 +63,8 @@ static enum status shrink(struct text *bytes) {
   int shorter = image.width < image.height ? image.width : image.height;
   if (status == STATUS_OK && shorter > SHORTER_SIDE) {
     const struct image_box all = {0, 0, image.width, image.height};
-    int width = (int)((int64_t)image.width * SHORTER_SIDE / shorter), height = (int)((int64_t)image.height * SHORTER_SIDE / shorter);
+    int width = (int)((int64_t)image.width * SHORTER_SIDE / shorter),
+        height = (int)((int64_t)image.height * SHORTER_SIDE / shorter);
     status = image_resize(&image, &all, width, height, &workspace, &small);
     if (status == STATUS_OK)
       status = image_encode_jpeg(&small, JPEG_QUALITY, &jpeg, &size);
@@ -83,7 +84,8 @@ enum status pictures_read(struct pictures *pictures, const char *key, struct tex
   const struct named wanted = {.key = key};
   const struct named *found = bsearch(&wanted, pictures->names, (size_t)pictures->count, sizeof wanted, compare_names);
   if (!found)
-    return error_set(STATUS_INPUT, "no sample of the shards has the key %s; name the shards that the features were made from", key);
+    return error_set(STATUS_INPUT,
+                     "no sample of the shards has the key %s; name the shards that the features were made from", key);
   TRY(source_read(pictures->source, found->sample, bytes, NULL));
   return bytes->length > KEPT_BYTES ? shrink(bytes) : STATUS_OK;
 }

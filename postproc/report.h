@@ -47,6 +47,7 @@ void report_settings(const struct report *report, struct text *page);
 struct pictures;
 enum status pictures_open(char *const *shards, int count, struct pictures **pictures);
 void pictures_close(struct pictures *pictures);
-/* The picture's file into empty `bytes`, as it lies in the shard or, when large, made smaller; STATUS_INPUT when no sample has the key. */
+/* The picture's file into empty `bytes`, as it lies in the shard or, when large, made smaller; STATUS_INPUT when no
+ * sample has the key. */
 enum status pictures_read(struct pictures *pictures, const char *key, struct text *bytes);
 #endif

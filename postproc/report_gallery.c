@@ -48,8 +48,8 @@ static const char *mime_type(const struct text *bytes) {
 }
 
 /* The picture, or a tile with its key where there are no shards. */
-static enum status append_picture(const struct report *report, const struct features *features, int64_t image, const char *alt,
-                                  struct text *page) {
+static enum status append_picture(const struct report *report, const struct features *features, int64_t image,
+                                  const char *alt, struct text *page) {
   struct text bytes = {0};
   char number[32];
   snprintf(number, sizeof number, "#%" PRId64, image);
@@ -79,9 +79,10 @@ static const char *caption_of_image(const struct features *features, int64_t ima
   return "";
 }
 
-static enum status append_found_picture(const struct report *report, const struct features *features, int64_t image, const char *note,
-                                        bool hit, struct text *page) {
-  char *alt = text_format("%s image, described as: %s", hit ? "the right" : "another", caption_of_image(features, image));
+static enum status append_found_picture(const struct report *report, const struct features *features, int64_t image,
+                                        const char *note, bool hit, struct text *page) {
+  char *alt =
+      text_format("%s image, described as: %s", hit ? "the right" : "another", caption_of_image(features, image));
   text_append_string(page, hit ? "<li class=\"hit\">" : "<li>");
   enum status status = append_picture(report, features, image, alt, page);
   text_append_format(page, "%s%s</li>\n", hit ? "✓ " : "", note);
@@ -96,8 +97,8 @@ static void append_verdict(struct text *page, double rank) {
     text_append_format(page, "<span class=\"verdict no\">✗ the right one is at rank %.0f</span>", rank);
 }
 
-static enum status append_text_query(const struct report *report, const struct features *features, int64_t text, double rank,
-                                     struct text *page) {
+static enum status append_text_query(const struct report *report, const struct features *features, int64_t text,
+                                     double rank, struct text *page) {
   struct scored best[SHOWN];
   int count = find_best(features, true, text, best);
   enum status status = STATUS_OK;
@@ -109,7 +110,8 @@ static enum status append_text_query(const struct report *report, const struct f
   text_append_string(page, "</p>\n<ul class=\"found\">\n");
   for (int i = 0; status == STATUS_OK && i < count; i++) {
     snprintf(note, sizeof note, "%d · %.3f", i + 1, (double)best[i].score);
-    status = append_found_picture(report, features, best[i].index, note, best[i].index == features->image_of_text[text], page);
+    status = append_found_picture(report, features, best[i].index, note, best[i].index == features->image_of_text[text],
+                                  page);
   }
   if (status == STATUS_OK && rank > SHOWN) {
     snprintf(note, sizeof note, "%.0f · %.3f", rank, (double)score(features, features->image_of_text[text], text));
@@ -119,8 +121,8 @@ static enum status append_text_query(const struct report *report, const struct f
   return status;
 }
 
-static enum status append_image_query(const struct report *report, const struct features *features, int64_t image, double rank,
-                                      struct text *page) {
+static enum status append_image_query(const struct report *report, const struct features *features, int64_t image,
+                                      double rank, struct text *page) {
   struct scored best[SHOWN];
   int count = find_best(features, false, image, best);
   char *alt = text_format("an image, described as: %s", caption_of_image(features, image));
@@ -140,10 +142,12 @@ static enum status append_image_query(const struct report *report, const struct 
   return status;
 }
 
-/* Up to `wanted` queries that were right or wrong, drawn the same way every time. A direction's mean rank keeps each query's rank. */
-static enum status append_queries(const struct report *report, const struct report_result *result, bool of_text, bool right,
-                                  struct text *page) {
-  const struct measure *ranks = measure_find(&result->measures, of_text ? "text_to_image_mean_rank" : "image_to_text_mean_rank");
+/* Up to `wanted` queries that were right or wrong, drawn the same way every time. A direction's mean rank keeps each
+ * query's rank. */
+static enum status append_queries(const struct report *report, const struct report_result *result, bool of_text,
+                                  bool right, struct text *page) {
+  const struct measure *ranks =
+      measure_find(&result->measures, of_text ? "text_to_image_mean_rank" : "image_to_text_mean_rank");
   const struct random_key key = {.seed = 1, .use = RANDOM_BOOTSTRAP, .layer = 1};
   int shown = 0;
   for (int64_t i = 0; i < ranks->count && shown < report->queries; i++) {
@@ -166,7 +170,8 @@ enum status report_gallery(const struct report *report, struct text *page) {
   text_append_string(page, "<h2>What was retrieved</h2>\n<p class=\"note\">By ");
   report_escape(page, result->features.label);
   text_append_format(page,
-                     ", drawn at random: first queries that were answered rightly, then ones that were not. The best %d of all candidates, "
+                     ", drawn at random: first queries that were answered rightly, then ones that were not. The best "
+                     "%d of all candidates, "
                      "with their cosine "
                      "scores; the right one is marked ✓.</p>\n",
                      SHOWN);

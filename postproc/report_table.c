@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How measures are called in a table: in this order, each part with a heading. Names behind `part` that are not here follow in their own
- * order. */
+/* How measures are called in a table: in this order, each part with a heading. Names behind `part` that are not here
+ * follow in their own order. */
 static const struct row {
   const char *name, *title;
 } rows[] = {
@@ -74,7 +74,8 @@ static double ceiling_of(const struct report *report, const char *set, const cha
   if (!report->world || strcmp(set + length, "-short") != 0 || length >= sizeof split)
     return NAN;
   snprintf(split, sizeof split, "%.*s", (int)length, set);
-  json_t *splits = json_object_get(report->world, "splits"), *found = json_object_get(splits ? splits : report->world, split);
+  json_t *splits = json_object_get(report->world, "splits"),
+         *found = json_object_get(splits ? splits : report->world, split);
   json_t *ceiling = json_object_get(json_object_get(found, "short_ceiling"), name);
   return ceiling ? json_number_value(ceiling) : NAN;
 }
@@ -83,7 +84,8 @@ static bool any_ceiling(const struct report *report, const char *set) {
   return !isnan(ceiling_of(report, set, "text_to_image_R@1"));
 }
 
-static void append_row(const struct report *report, const char *set, const struct row *row, int models, struct text *page) {
+static void append_row(const struct report *report, const char *set, const struct row *row, int models,
+                       struct text *page) {
   const struct measure *best = best_of(report, set, row->name);
   if (!best)
     return;
@@ -154,10 +156,11 @@ void report_results(const struct report *report, struct text *page) {
     text_append_format(page, ": %" PRId64 " images, %" PRId64 " texts</h3>\n", set->image_count, set->text_count);
     append_table(report, data_set_of(&report->results[r]), page);
   }
-  text_append_string(page,
-                     "<p class=\"note\">Recalls and shares in percent; ranks count from 1. Below each value its 95 % bootstrap interval "
-                     "over images. Shaded: "
-                     "the best value of a row; values whose intervals overlap may not differ. Chance: what random features expect.</p>\n");
+  text_append_string(page, "<p class=\"note\">Recalls and shares in percent; ranks count from 1. Below each value its "
+                           "95 % bootstrap interval "
+                           "over images. Shaded: "
+                           "the best value of a row; values whose intervals overlap may not differ. Chance: what "
+                           "random features expect.</p>\n");
 }
 
 const struct report_result *report_main_result(const struct report *report) {
@@ -192,7 +195,8 @@ enum { DECIMALS_MAX = 6 };
 /* Decimals that show four digits of the value. */
 static int decimals_of(double value) {
   int decimals = 0;
-  for (double rest = fabs(value); decimals < DECIMALS_MAX && rest < 1000 && fabs(rest - round(rest)) > 1e-9 * rest; rest *= 10)
+  for (double rest = fabs(value); decimals < DECIMALS_MAX && rest < 1000 && fabs(rest - round(rest)) > 1e-9 * rest;
+       rest *= 10)
     decimals++;
   return decimals;
 }
@@ -267,8 +271,9 @@ enum status report_given_table(const struct report *report, struct text *page) {
   if (!report->table)
     return STATUS_OK;
   if (!json_is_array(columns) || !json_is_array(lines))
-    return error_set(STATUS_INPUT,
-                     "--table: expected an object with the lists \"columns\" and \"rows\" (and \"better\", \"title\", \"note\")");
+    return error_set(
+        STATUS_INPUT,
+        "--table: expected an object with the lists \"columns\" and \"rows\" (and \"better\", \"title\", \"note\")");
   text_append_string(page, "<h2>");
   report_escape(page, title ? title : "Comparison");
   text_append_string(page, "</h2>\n<div class=\"wide\"><table>\n<thead><tr>");
@@ -282,8 +287,9 @@ enum status report_given_table(const struct report *report, struct text *page) {
   text_append_string(page, "</tr></thead>\n<tbody>\n");
   json_array_foreach(lines, i, line) {
     text_append_string(page, "<tr>");
-    json_array_foreach(line, c, cell) append_cell(
-        page, cell, cell_value(cell) == best_cell(lines, c, json_string_value(json_array_get(better, c))), column_decimals(lines, c));
+    json_array_foreach(line, c, cell)
+        append_cell(page, cell, cell_value(cell) == best_cell(lines, c, json_string_value(json_array_get(better, c))),
+                    column_decimals(lines, c));
     text_append_string(page, "</tr>\n");
   }
   text_append_string(page, "</tbody></table></div>\n");

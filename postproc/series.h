@@ -1,4 +1,5 @@
-/* What a run reported: the named numbers of its metrics.jsonl by step. A half-written last line is left out, null values too. */
+/* What a run reported: the named numbers of its metrics.jsonl by step. A half-written last line is left out, null
+ * values too. */
 #ifndef MEMCLIP_POSTPROC_SERIES_H
 #define MEMCLIP_POSTPROC_SERIES_H
 #include "base/error.h"

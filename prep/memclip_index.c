@@ -16,7 +16,8 @@ enum { OPTION_IMAGE = 256, OPTION_CAPTION, OPTION_LIST };
 
 static const struct argp_option option_table[] = {
     {"index-directory", 'd', "DIR", 0, "Where an index goes when the shard's folder cannot be written", 0},
-    {"image", OPTION_IMAGE, "SUFFIXES", 0, "Suffixes of images, the first one present counts (default jpg;jpeg;png)", 0},
+    {"image", OPTION_IMAGE, "SUFFIXES", 0, "Suffixes of images, the first one present counts (default jpg;jpeg;png)",
+     0},
     {"caption", OPTION_CAPTION, "SUFFIXES", 0, "Suffix of captions, or json:KEY (default txt)", 0},
     {"threads", 'j', "N", 0, "Shards read at a time (default: the cores at hand)", 0},
     {"list", OPTION_LIST, NULL, 0, "Print every shard with its samples", 0},
@@ -70,20 +71,20 @@ static void print_source(const struct source *source, bool list) {
   int64_t skipped = source_skipped(source, &reasons, &sentences);
   for (int i = 0; i < sentences; i++)
     fprintf(stderr, "memclip-index: %s\n", reasons[i]);
-  printf("shards %d\nindexed_now %d\nsamples %" PRId64 "\nleft_out %" PRId64 "\nfingerprint %016" PRIx64 "\n", shards, built,
-         source_count(source), skipped, source_fingerprint(source));
+  printf("shards %d\nindexed_now %d\nsamples %" PRId64 "\nleft_out %" PRId64 "\nfingerprint %016" PRIx64 "\n", shards,
+         built, source_count(source), skipped, source_fingerprint(source));
 }
 
 int main(int argument_count, char **arguments) {
-  static const struct argp argp = {
-      option_table,
-      parse,
-      "SHARDS...",
-      "Makes the index of tar shards (SHARD.tar.idx beside each) or checks the one that is there, and prints counts. SHARDS are "
-      "paths or brace lists such as 'shards/{000000..000125}.tar'.",
-      NULL,
-      NULL,
-      NULL};
+  static const struct argp argp = {option_table,
+                                   parse,
+                                   "SHARDS...",
+                                   "Makes the index of tar shards (SHARD.tar.idx beside each) or checks the one that "
+                                   "is there, and prints counts. SHARDS are "
+                                   "paths or brace lists such as 'shards/{000000..000125}.tar'.",
+                                   NULL,
+                                   NULL,
+                                   NULL};
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.options = {.format = "webdataset", .threads = thread_count_available()},
                             .patterns = memory_allocate((size_t)argument_count * sizeof(char *), "patterns")};

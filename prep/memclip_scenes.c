@@ -32,15 +32,18 @@ enum { SHEET_COLUMNS = 10, SHEET_ROWS = 6, PIXELS_MAX = 4096 };
 static const struct argp_option option_table[] = {
     {"out", OPTION_OUT, "DIR", 0, "Directory for shards and lists (made if absent)", 0},
     {"samples", OPTION_SAMPLES, "N", 0, "Training scenes; val gets N/10 (at most 1000), pairs N/20 (at most 500)", 0},
-    {"splits", OPTION_SPLITS, "LIST", 0, "Scenes per split, as in train:24000,val:1000,test:1000,pairs:500; in place of --samples", 0},
+    {"splits", OPTION_SPLITS, "LIST", 0,
+     "Scenes per split, as in train:24000,val:1000,test:1000,pairs:500; in place of --samples", 0},
     {"seed", OPTION_SEED, "S", 0, "Number that fixes every scene (default 0)", 0},
     {"size", OPTION_SIZE, "PIXELS", 0, "Width and height of the pictures (default 96)", 0},
     {"samples-per-shard", OPTION_PER_SHARD, "N", 0, "Scenes per shard (default 1000)", 0},
-    {"format", OPTION_FORMAT, "tar|csv", 0, "WebDataset shards (default), or loose files and SPLIT.csv (filepath, title)", 0},
+    {"format", OPTION_FORMAT, "tar|csv", 0,
+     "WebDataset shards (default), or loose files and SPLIT.csv (filepath, title)", 0},
     {"quality", OPTION_QUALITY, "Q", 0, "JPEG quality, 1 to 100 (default 92)", 0},
     {"class-maps", OPTION_CLASS_MAPS, NULL, 0, "Add KEY.class.png: the class of every pixel", 0},
     {"contact-sheet", OPTION_SHEET, "FILE", 0, "Write the first 60 training pictures as one PNG; needs no --out", 0},
-    {"threads", OPTION_THREADS, "N", 0, "Drawing threads (default: the cores at hand); the output does not depend on it", 0},
+    {"threads", OPTION_THREADS, "N", 0,
+     "Drawing threads (default: the cores at hand); the output does not depend on it", 0},
     {0},
 };
 
@@ -52,7 +55,8 @@ struct command {
   int threads;
 };
 
-static int64_t parse_number(const char *argument, const char *name, int64_t low, int64_t high, struct argp_state *state) {
+static int64_t parse_number(const char *argument, const char *name, int64_t low, int64_t high,
+                            struct argp_state *state) {
   char *end;
   int64_t value = strtoll(argument, &end, 10);
   if (*argument == '\0' || *end != '\0' || value < low || value > high)
@@ -196,14 +200,17 @@ static struct scene_shard *list_shards(const struct command *command, int *count
   for (int split = 0; split < SPLIT_COUNT; split++)
     for (int64_t first = 0; first < command->counts.samples[split]; first += per_shard, next++) {
       int64_t left = command->counts.samples[split] - first;
-      shards[next] = (struct scene_shard){
-          .split = (enum scene_split)split, .index = first / per_shard, .first = first, .count = (int)at_most(per_shard, left)};
+      shards[next] = (struct scene_shard){.split = (enum scene_split)split,
+                                          .index = first / per_shard,
+                                          .first = first,
+                                          .count = (int)at_most(per_shard, left)};
     }
   return shards;
 }
 
 static enum status write_shards(const struct command *command, struct scene_shard *shards, int count) {
-  struct work work = {.options = &command->options, .shards = shards, .count = count, .lock = PTHREAD_MUTEX_INITIALIZER};
+  struct work work = {
+      .options = &command->options, .shards = shards, .count = count, .lock = PTHREAD_MUTEX_INITIALIZER};
   int threads = (int)at_most(command->threads, count);
   pthread_t *handles = memory_allocate((size_t)threads * sizeof handles[0], "threads");
   for (int i = 0; i < threads; i++)
@@ -241,11 +248,13 @@ int main(int argument_count, char **arguments) {
       NULL,
       NULL};
   argp_err_exit_status = STATUS_USAGE;
-  struct command command = {.options = {.pixels = 96, .quality = 92, .samples_per_shard = 1000}, .threads = thread_count_available()};
+  struct command command = {.options = {.pixels = 96, .quality = 92, .samples_per_shard = 1000},
+                            .threads = thread_count_available()};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);
   enum status status = STATUS_OK;
   if (command.sheet != NULL)
-    status = scene_sheet_write(command.sheet, command.options.seed, SPLIT_TRAIN, SHEET_COLUMNS, SHEET_ROWS, command.options.pixels);
+    status = scene_sheet_write(command.sheet, command.options.seed, SPLIT_TRAIN, SHEET_COLUMNS, SHEET_ROWS,
+                               command.options.pixels);
   if (status == STATUS_OK && command.options.directory != NULL)
     status = write_world(&command);
   if (status != STATUS_OK)

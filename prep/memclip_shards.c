@@ -183,7 +183,8 @@ int main(int argument_count, char **arguments) {
       NULL,
       NULL};
   argp_err_exit_status = STATUS_USAGE;
-  struct command command = {.per_shard = 10000, .paths = memory_allocate((size_t)argument_count * sizeof(char *), "inputs")};
+  struct command command = {.per_shard = 10000,
+                            .paths = memory_allocate((size_t)argument_count * sizeof(char *), "inputs")};
   command.input.source.threads = thread_count_available();
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);
   command.input.source.paths = command.paths;

@@ -17,7 +17,8 @@ const char *argp_program_version = "memclip-vocab " PACKAGE_VERSION;
 static const struct argp_option option_table[] = {
     {"size", 'n', "N", 0, "train: number of ids, 514 to 49408 (512 + merges + 2)", 0},
     {"out", 'o', "FILE", 0, "train: the vocabulary to write, gzipped", 0},
-    {"vocabulary", 'V', "FILE", 0, "encode, decode: the vocabulary; 'clip' (default) is CLIP's own, found in $MEMCLIP_DATA", 0},
+    {"vocabulary", 'V', "FILE", 0,
+     "encode, decode: the vocabulary; 'clip' (default) is CLIP's own, found in $MEMCLIP_DATA", 0},
     {"context-length", 'c', "N", 0, "encode: cut to N ids, the last the end of text (default: no cut)", 0},
     {0},
 };
@@ -94,7 +95,8 @@ static void print_ids(const int32_t *ids, int64_t count) {
 }
 
 /* A text has at most one id per byte that cleaning leaves, so a second call with the true length is enough. */
-static void encode_line(const struct command *command, const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *line) {
+static void encode_line(const struct command *command, const struct tokenizer *tokenizer,
+                        struct tokenizer_scratch *scratch, const char *line) {
   int32_t end, few[256], *ids = few;
   int context = command->context_length ? command->context_length : (int)(sizeof few / sizeof *few);
   if (context > (int)(sizeof few / sizeof *few))
@@ -138,8 +140,9 @@ static enum status decode_line(const struct tokenizer *tokenizer, const char *li
   for (size_t i = 0; i < count; i++) {
     const json_int_t id = json_integer_value(json_array_get(list, i));
     if (!json_is_integer(json_array_get(list, i)) || id < 0 || id >= tokenizer_vocabulary_size(tokenizer))
-      status = error_set(STATUS_INPUT, "line %" PRId64 ": element %zu is not an id of this vocabulary (0 to %" PRId32 ")", number, i,
-                         tokenizer_end_id(tokenizer));
+      status =
+          error_set(STATUS_INPUT, "line %" PRId64 ": element %zu is not an id of this vocabulary (0 to %" PRId32 ")",
+                    number, i, tokenizer_end_id(tokenizer));
     ids[i] = (int32_t)id;
   }
   struct text out = {0};
@@ -228,8 +231,10 @@ int main(int argc, char **argv) {
   static const struct argp argp = {
       .options = option_table,
       .parser = parse,
-      .args_doc = "train --size N --out VOCAB.bpe.gz TEXT...\nencode [--vocabulary V] FILE...\ndecode [--vocabulary V] FILE...",
-      .doc = "Trains a byte-pair vocabulary in CLIP's file format, turns lines of text into ids (one JSON array per line) and back.",
+      .args_doc =
+          "train --size N --out VOCAB.bpe.gz TEXT...\nencode [--vocabulary V] FILE...\ndecode [--vocabulary V] FILE...",
+      .doc = "Trains a byte-pair vocabulary in CLIP's file format, turns lines of text into ids (one JSON array per "
+             "line) and back.",
   };
   struct command command = {.vocabulary = "clip", .files = memory_allocate((size_t)argc * sizeof(char *), "files")};
   argp_err_exit_status = STATUS_USAGE;

@@ -8,8 +8,10 @@ static void set_hex(cairo_t *cairo, unsigned colour) {
 /* Vertical gradient from `top` at y0 to `bottom` at y1, over the current path or the whole picture. */
 static void set_gradient(cairo_t *cairo, double y0, double y1, unsigned top, unsigned bottom) {
   cairo_pattern_t *pattern = cairo_pattern_create_linear(0, y0, 0, y1);
-  cairo_pattern_add_color_stop_rgb(pattern, 0, (top >> 16 & 255) / 255.0, (top >> 8 & 255) / 255.0, (top & 255) / 255.0);
-  cairo_pattern_add_color_stop_rgb(pattern, 1, (bottom >> 16 & 255) / 255.0, (bottom >> 8 & 255) / 255.0, (bottom & 255) / 255.0);
+  cairo_pattern_add_color_stop_rgb(pattern, 0, (top >> 16 & 255) / 255.0, (top >> 8 & 255) / 255.0,
+                                   (top & 255) / 255.0);
+  cairo_pattern_add_color_stop_rgb(pattern, 1, (bottom >> 16 & 255) / 255.0, (bottom >> 8 & 255) / 255.0,
+                                   (bottom & 255) / 255.0);
   cairo_set_source(cairo, pattern);
   cairo_pattern_destroy(pattern);
 }
@@ -20,7 +22,8 @@ static void fill_sky(cairo_t *cairo, unsigned top, unsigned bottom) {
 }
 
 /* Ground below a gently waving line. */
-static void fill_hills(cairo_t *cairo, struct scene_draw *draw, double y, double height, unsigned top, unsigned bottom) {
+static void fill_hills(cairo_t *cairo, struct scene_draw *draw, double y, double height, unsigned top,
+                       unsigned bottom) {
   double phase = scene_draw_range(draw, 0, 2 * M_PI), waves = scene_draw_range(draw, 0.7, 1.4);
   cairo_new_path(cairo);
   cairo_move_to(cairo, 0, 96);
@@ -99,8 +102,8 @@ static void triangle_path(cairo_t *cairo, double x, double y, double half, doubl
 struct span {
   double low, high;
 };
-static void paint_pine(cairo_t *cairo, struct scene_draw *draw, struct span x_span, struct span y_span, struct span size_span,
-                       unsigned needles) {
+static void paint_pine(cairo_t *cairo, struct scene_draw *draw, struct span x_span, struct span y_span,
+                       struct span size_span, unsigned needles) {
   double x = scene_draw_range(draw, x_span.low, x_span.high), y = scene_draw_range(draw, y_span.low, y_span.high);
   double size = scene_draw_range(draw, size_span.low, size_span.high);
   cairo_new_path(cairo);
@@ -157,7 +160,8 @@ static void paint_night(cairo_t *cairo, struct scene_draw *draw) {
   set_gradient(cairo, 0, 96, 0x0a1030, 0x35307a);
   cairo_paint(cairo);
   for (int i = 0; i < 44; i++) {
-    double x = scene_draw_range(draw, 1, 95), y = scene_draw_range(draw, 1, 88), light = scene_draw_range(draw, 0.45, 1);
+    double x = scene_draw_range(draw, 1, 95), y = scene_draw_range(draw, 1, 88),
+           light = scene_draw_range(draw, 0.45, 1);
     cairo_set_source_rgba(cairo, 1, 0.98, 0.88, light);
     fill_disc(cairo, x, y, 0.35 + 0.5 * light);
   }

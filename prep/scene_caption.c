@@ -1,8 +1,8 @@
 #include "scene_caption.h"
 #include <string.h>
 
-/* Facts that make one sentence each; the number of a fact picks its wording. Extra facts come last, the others in an order of their own per
- * scene. */
+/* Facts that make one sentence each; the number of a fact picks its wording. Extra facts come last, the others in an
+ * order of their own per scene. */
 enum fact {
   FACT_LOOK,
   FACT_PLACE,
@@ -36,17 +36,21 @@ static const char *const count_words[] = {"no", "one", "two", "three", "four", "
 static const char *const place_words[SCENE_CELLS] = {"at the top left",    "at the top",    "at the top right",
                                                      "on the left",        "in the centre", "on the right",
                                                      "at the bottom left", "at the bottom", "at the bottom right"};
-static const char *const relation_words[] = {
-    [RELATION_LEFT] = "to the left of", [RELATION_RIGHT] = "to the right of", [RELATION_ABOVE] = "above", [RELATION_BELOW] = "below"};
+static const char *const relation_words[] = {[RELATION_LEFT] = "to the left of",
+                                             [RELATION_RIGHT] = "to the right of",
+                                             [RELATION_ABOVE] = "above",
+                                             [RELATION_BELOW] = "below"};
 static const struct {
   const char *noun, *where;
-} background_words[BACKGROUND_COUNT] = {
-    {"a meadow", "on a meadow"},           {"a beach", "on a beach"}, {"snowy hills", "on snowy hills"}, {"a desert", "in a desert"},
-    {"the night sky", "in the night sky"}, {"the sea", "on the sea"}, {"a forest", "in a forest"},       {"a city", "in a city"}};
+} background_words[BACKGROUND_COUNT] = {{"a meadow", "on a meadow"},           {"a beach", "on a beach"},
+                                        {"snowy hills", "on snowy hills"},     {"a desert", "in a desert"},
+                                        {"the night sky", "in the night sky"}, {"the sea", "on the sea"},
+                                        {"a forest", "in a forest"},           {"a city", "in a city"}};
 
 /* Uniform over 0..bound-1, a function of the key and the fact. */
 static int pick(const struct random_key *key, enum fact fact, int a, int b, int bound) {
-  return (int)random_below(key, UINT64_C(1) << 32 | (uint64_t)fact << 16 | (uint64_t)a << 8 | (uint64_t)b, (uint64_t)bound);
+  return (int)random_below(key, UINT64_C(1) << 32 | (uint64_t)fact << 16 | (uint64_t)a << 8 | (uint64_t)b,
+                           (uint64_t)bound);
 }
 
 static const char *is_are(const struct scene_object *object) {
@@ -87,7 +91,10 @@ static bool lies(const struct scene_object *a, enum relation relation, const str
   for (int i = 0; i < a->copies; i++)
     for (int j = 0; j < b->copies; j++) {
       int columns = a->cells[i] % 3 - b->cells[j] % 3, rows = a->cells[i] / 3 - b->cells[j] / 3;
-      int step = relation == RELATION_LEFT ? -columns : relation == RELATION_RIGHT ? columns : relation == RELATION_ABOVE ? -rows : rows;
+      int step = relation == RELATION_LEFT    ? -columns
+                 : relation == RELATION_RIGHT ? columns
+                 : relation == RELATION_ABOVE ? -rows
+                                              : rows;
       if (step <= 0)
         return false;
     }
@@ -106,7 +113,8 @@ static enum relation relate(const struct scene_object *a, const struct scene_obj
 static bool entry_tells_place(const struct scene *scene, int object) {
   if (scene->object[object].copies > 1)
     return false;
-  return relate(&scene->object[object], &scene->object[0]) == RELATION_NONE || pick(&scene->long_key, FACT_ENTRY, object, 1, 3) == 0;
+  return relate(&scene->object[object], &scene->object[0]) == RELATION_NONE ||
+         pick(&scene->long_key, FACT_ENTRY, object, 1, 3) == 0;
 }
 
 static void write_short(const struct scene *scene, struct text *out) {
@@ -132,8 +140,8 @@ static void write_look(const struct scene *scene, const struct sentence *sentenc
   static const char *const verbs[3][2] = {{"are", "is"}, {"look", "looks"}, {"are", "is"}};
   const char *verb = verbs[pick(&scene->long_key, FACT_LOOK, sentence->a, 1, 3)][object->copies == 1];
   add_known(object, out);
-  text_append_format(out, " %s %s%s%s", verb, size ? scene_size_names[object->size] : "", size && texture ? " and " : "",
-                     texture ? scene_texture_names[object->texture] : "");
+  text_append_format(out, " %s %s%s%s", verb, size ? scene_size_names[object->size] : "",
+                     size && texture ? " and " : "", texture ? scene_texture_names[object->texture] : "");
 }
 
 static void write_place(const struct scene *scene, const struct sentence *sentence, struct text *out) {
@@ -148,7 +156,8 @@ static void write_place(const struct scene *scene, const struct sentence *senten
   }
 }
 
-/* Brings in an object that no sentence has named: beside the main one where a relation holds, else at its place, else alone. */
+/* Brings in an object that no sentence has named: beside the main one where a relation holds, else at its place, else
+ * alone. */
 static void write_entry(const struct scene *scene, const struct sentence *sentence, struct text *out) {
   const struct scene_object *object = &scene->object[sentence->a];
   enum relation relation = relate(object, &scene->object[0]);
@@ -236,7 +245,8 @@ static void write_total(const struct scene *scene, const struct sentence *senten
   int total = 0;
   for (int i = 0; i < scene->objects; i++)
     total += scene->object[i].copies;
-  text_append_format(out, turned ? "there are %s shapes of %s kinds in all" : "in total there are %s shapes of %s kinds",
+  text_append_format(out,
+                     turned ? "there are %s shapes of %s kinds in all" : "in total there are %s shapes of %s kinds",
                      count_words[total], count_words[scene->objects]);
 }
 
@@ -252,7 +262,11 @@ static void write_copies(const struct scene *scene, const struct sentence *sente
   text_append_string(out, "of ");
   add_known(object, out);
   for (int c = 0; c < object->copies; c++)
-    text_append_format(out, "%s one is %s", c == 0 ? "" : c + 1 < object->copies ? "," : " and", place_words[object->cells[c]]);
+    text_append_format(out, "%s one is %s",
+                       c == 0                   ? ""
+                       : c + 1 < object->copies ? ","
+                                                : " and",
+                       place_words[object->cells[c]]);
 }
 
 static void (*const writers[])(const struct scene *, const struct sentence *, struct text *) = {
@@ -263,10 +277,13 @@ static void (*const writers[])(const struct scene *, const struct sentence *, st
     [FACT_NO_SIGN] = write_no_sign,
 };
 
-/* The order is by lot, keyed by the fact: adding or dropping a fact moves no other. Extra facts come late and half of them are left out; in
- * captions that have extras, half of the looks come after them, so that something that matters lies beyond the context. */
+/* The order is by lot, keyed by the fact: adding or dropping a fact moves no other. Extra facts come late and half of
+ * them are left out; in captions that have extras, half of the looks come after them, so that something that matters
+ * lies beyond the context. */
 static void plan_fact(struct plan *plan, enum fact fact, int a, int b) {
-  uint64_t lot = random_bits(&plan->scene->long_key, UINT64_C(2) << 32 | (uint64_t)fact << 16 | (uint64_t)a << 8 | (uint64_t)b) >> 8;
+  uint64_t lot =
+      random_bits(&plan->scene->long_key, UINT64_C(2) << 32 | (uint64_t)fact << 16 | (uint64_t)a << 8 | (uint64_t)b) >>
+      8;
   bool extra = fact >= FACT_EXTRA, last = fact == FACT_LOOK && plan->scene->tells_much && lot % 2 == 0;
   if (extra && lot % 2 == 0)
     return;
@@ -383,8 +400,8 @@ static bool has_object(const struct scene *scene, const struct scene_object *tol
   for (int i = 0; i < scene->objects; i++) {
     const struct scene_object *object = &scene->object[i];
     if (object->shape == told->shape)
-      return object->colour == told->colour && object->copies == told->copies && (!size || object->size == told->size) &&
-             (!texture || object->texture == told->texture);
+      return object->colour == told->colour && object->copies == told->copies &&
+             (!size || object->size == told->size) && (!texture || object->texture == told->texture);
   }
   return false;
 }
@@ -392,5 +409,6 @@ static bool has_object(const struct scene *scene, const struct scene_object *tol
 bool scene_fits_short(const struct scene *scene, const struct scene *told) {
   if (!has_object(scene, &told->object[0], told->tells_size, told->tells_texture))
     return false;
-  return told->tells_background ? scene->background == told->background : has_object(scene, &told->object[1], false, false);
+  return told->tells_background ? scene->background == told->background
+                                : has_object(scene, &told->object[1], false, false);
 }

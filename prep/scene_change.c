@@ -47,7 +47,8 @@ static bool change_object(struct scene *scene, struct scene_draw *draw) {
     scene->background = draw_other(draw, scene->background, BACKGROUND_COUNT);
     return true;
   }
-  int changed = scene_draw_below(draw, scene->objects), shape = draw_other(draw, scene->object[changed].shape, SHAPE_COUNT);
+  int changed = scene_draw_below(draw, scene->objects),
+      shape = draw_other(draw, scene->object[changed].shape, SHAPE_COUNT);
   for (int i = 0; i < scene->objects; i++)
     if (scene->object[i].shape == shape)
       return false;

@@ -1,5 +1,6 @@
-/* One fact of a scene changed. Each change is its own inverse in kind and drawn alike in both directions; what comes out is again a scene
- * of the world that its split may show, so a caption of it gives no hint that it is the wrong one. */
+/* One fact of a scene changed. Each change is its own inverse in kind and drawn alike in both directions; what comes
+ * out is again a scene of the world that its split may show, so a caption of it gives no hint that it is the wrong one.
+ */
 #ifndef MEMCLIP_PREP_SCENE_CHANGE_H
 #define MEMCLIP_PREP_SCENE_CHANGE_H
 #include "scene_world.h"

@@ -6,10 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const negative_kind_names[NEGATIVE_KINDS] = {"swap", "attribute", "object", "relation", "count", "late", "beyond"};
-/* WORDS_CHANGED_MAX keeps a negative to one fact: a change that reworded more is dropped. Start and end of text leave two tokens less for
- * words. */
-enum { ATTEMPTS = 8, ATTEMPTS_LATE = 24, ATTEMPTS_BEYOND = 64, WORDS_MAX = 256, WORDS_CHANGED_MAX = 4, VISIBLE_TOKENS = SCENE_CONTEXT - 2 };
+const char *const negative_kind_names[NEGATIVE_KINDS] = {"swap",  "attribute", "object", "relation",
+                                                         "count", "late",      "beyond"};
+/* WORDS_CHANGED_MAX keeps a negative to one fact: a change that reworded more is dropped. Start and end of text leave
+ * two tokens less for words. */
+enum {
+  ATTEMPTS = 8,
+  ATTEMPTS_LATE = 24,
+  ATTEMPTS_BEYOND = 64,
+  WORDS_MAX = 256,
+  WORDS_CHANGED_MAX = 4,
+  VISIBLE_TOKENS = SCENE_CONTEXT - 2
+};
 
 /* Length of the token at `text`, after blanks; *start is where it begins. 0 at the end. */
 static size_t next_token(const char *text, const char **start) {
@@ -79,7 +87,8 @@ static bool compare_texts(const char *right, const char *wrong, struct scene_neg
     negative->difference -= b[i];
   qsort(a, (size_t)a_count, sizeof a[0], by_value);
   qsort(b, (size_t)b_count, sizeof b[0], by_value);
-  return count_lacking(a, a_count, b, b_count) <= WORDS_CHANGED_MAX && count_lacking(b, b_count, a, a_count) <= WORDS_CHANGED_MAX;
+  return count_lacking(a, a_count, b, b_count) <= WORDS_CHANGED_MAX &&
+         count_lacking(b, b_count, a, a_count) <= WORDS_CHANGED_MAX;
 }
 
 static bool token_fits(enum negative_kind kind, int token) {
@@ -92,17 +101,20 @@ static enum scene_change draw_change(enum negative_kind kind, struct scene_draw 
   return kind <= NEGATIVE_COUNT ? (enum scene_change)kind : (enum scene_change)scene_draw_below(draw, CHANGE_KINDS);
 }
 
-/* Other changes make a told fact false by themselves; another layout may still fit what the caption says of it ("above", for what was above
- * and to the left). Asked in both directions, as all else. */
+/* Other changes make a told fact false by themselves; another layout may still fit what the caption says of it
+ * ("above", for what was above and to the left). Asked in both directions, as all else. */
 static bool is_false(enum scene_change change, const struct scene *scene, const struct scene *changed) {
-  return change != CHANGE_RELATION || (scene_caption_misplaces(changed, scene) && scene_caption_misplaces(scene, changed));
+  return change != CHANGE_RELATION ||
+         (scene_caption_misplaces(changed, scene) && scene_caption_misplaces(scene, changed));
 }
 
 /* Tries changes until one makes a wrong caption of the kind; *wrong is scratch. */
 static bool make_negative(uint64_t seed, const struct scene *scene, const char *right, struct scene_negative *negative,
                           struct text *wrong) {
   struct scene_draw draw = scene_draw_start(seed, scene->split, scene->number, PURPOSE_CHANGE, (int)negative->kind);
-  int attempts = negative->kind == NEGATIVE_LATE ? ATTEMPTS_LATE : negative->kind == NEGATIVE_BEYOND ? ATTEMPTS_BEYOND : ATTEMPTS;
+  int attempts = negative->kind == NEGATIVE_LATE     ? ATTEMPTS_LATE
+                 : negative->kind == NEGATIVE_BEYOND ? ATTEMPTS_BEYOND
+                                                     : ATTEMPTS;
   if (negative->kind == NEGATIVE_BEYOND && scene_count_tokens(right) <= VISIBLE_TOKENS)
     return false;
   for (int attempt = 0; attempt < attempts; attempt++) {
@@ -121,12 +133,14 @@ static bool make_negative(uint64_t seed, const struct scene *scene, const char *
 static void append(struct scene_negatives *negatives, struct scene_negative negative) {
   if (negatives->count == negatives->capacity) {
     negatives->capacity = negatives->capacity > 0 ? 2 * negatives->capacity : 256;
-    negatives->items = memory_resize(negatives->items, (size_t)negatives->capacity * sizeof negatives->items[0], "scene negatives");
+    negatives->items =
+        memory_resize(negatives->items, (size_t)negatives->capacity * sizeof negatives->items[0], "scene negatives");
   }
   negatives->items[negatives->count++] = negative;
 }
 
-/* Both directions of a difference share |difference| (taken as signed), so sorting brings them together; ties keep the order of the list.
+/* Both directions of a difference share |difference| (taken as signed), so sorting brings them together; ties keep the
+ * order of the list.
  */
 struct ranked {
   uint64_t size;
@@ -168,7 +182,8 @@ static void balance(struct scene_negatives *negatives) {
     ranked[i] = (struct ranked){size_of(negatives->items[i].difference), (int)negatives->items[i].kind, i};
   qsort(ranked, (size_t)negatives->count, sizeof ranked[0], by_size);
   for (int first = 0, next; first < negatives->count; first = next) {
-    for (next = first + 1; next < negatives->count && ranked[next].kind == ranked[first].kind && ranked[next].size == ranked[first].size;
+    for (next = first + 1;
+         next < negatives->count && ranked[next].kind == ranked[first].kind && ranked[next].size == ranked[first].size;
          next++)
       continue;
     balance_run(negatives, ranked + first, next - first);

@@ -1,13 +1,15 @@
 /* Wrong captions for right pictures: the caption of the same scene with one fact changed, in the same wording.
  *
- * Balance. Let w(t) count the words of a text t. For every difference d = w(right) - w(wrong) a list holds exactly as many negatives with
- * -d. So for any weights v of words, v.d and v.(-d) cancel in pairs and a reader that sees the words alone is right half of the time (d =
- * 0: undecided). Order alone does not help either: changes are drawn alike in both directions. */
+ * Balance. Let w(t) count the words of a text t. For every difference d = w(right) - w(wrong) a list holds exactly as
+ * many negatives with -d. So for any weights v of words, v.d and v.(-d) cancel in pairs and a reader that sees the
+ * words alone is right half of the time (d = 0: undecided). Order alone does not help either: changes are drawn alike
+ * in both directions. */
 #ifndef MEMCLIP_PREP_SCENE_NEGATIVE_H
 #define MEMCLIP_PREP_SCENE_NEGATIVE_H
 #include "scene_world.h"
 
-/* The change of each kind; late: any, first seen in the last words that still fit the context; beyond: any, seen only after the context. */
+/* The change of each kind; late: any, first seen in the last words that still fit the context; beyond: any, seen only
+ * after the context. */
 enum negative_kind {
   NEGATIVE_SWAP,
   NEGATIVE_ATTRIBUTE,

@@ -37,7 +37,8 @@ static enum status add_file(const char *folder, const char *key, const char *suf
   return status;
 }
 
-enum status scene_output_add(struct scene_output *output, const char *key, const char *suffix, const struct text *bytes) {
+enum status scene_output_add(struct scene_output *output, const char *key, const char *suffix,
+                             const struct text *bytes) {
   if (output->folder != NULL)
     return add_file(output->folder, key, suffix, bytes);
   return tar_writer_add(output->writer, key, suffix, bytes->data, bytes->length);

@@ -1,5 +1,5 @@
-/* Where the files of samples go: into a tar shard that is written beside and renamed, so that it is complete or absent, or into a folder
- * per split. */
+/* Where the files of samples go: into a tar shard that is written beside and renamed, so that it is complete or absent,
+ * or into a folder per split. */
 #ifndef MEMCLIP_PREP_SCENE_OUTPUT_H
 #define MEMCLIP_PREP_SCENE_OUTPUT_H
 #include "base/error.h"
@@ -14,7 +14,8 @@ struct scene_output;
 enum status scene_output_open(enum scene_format format, const char *directory, const char *split, int64_t shard,
                               struct scene_output **output);
 /* One file KEY.SUFFIX. */
-enum status scene_output_add(struct scene_output *output, const char *key, const char *suffix, const struct text *bytes);
+enum status scene_output_add(struct scene_output *output, const char *key, const char *suffix,
+                             const struct text *bytes);
 /* Ends and frees. With `status` STATUS_OK the shard gets its name, else it is removed and `status` passed on. */
 enum status scene_output_close(struct scene_output *output, enum status status);
 #endif

@@ -2,9 +2,9 @@
 #include "base/error.h"
 #include <math.h>
 
-const struct scene_rgb scene_palette[COLOUR_COUNT] = {{0.89, 0.13, 0.15}, {1.00, 0.52, 0.05}, {1.00, 0.85, 0.10}, {0.10, 0.62, 0.22},
-                                                      {0.12, 0.35, 0.90}, {0.53, 0.17, 0.72}, {1.00, 0.47, 0.72}, {0.48, 0.28, 0.12},
-                                                      {0.10, 0.10, 0.12}, {0.98, 0.98, 0.98}};
+const struct scene_rgb scene_palette[COLOUR_COUNT] = {
+    {0.89, 0.13, 0.15}, {1.00, 0.52, 0.05}, {1.00, 0.85, 0.10}, {0.10, 0.62, 0.22}, {0.12, 0.35, 0.90},
+    {0.53, 0.17, 0.72}, {1.00, 0.47, 0.72}, {0.48, 0.28, 0.12}, {0.10, 0.10, 0.12}, {0.98, 0.98, 0.98}};
 /* The grid leaves room for the frame; a large object with its rim fills its cell. */
 static const double grid_start = 3, cell_width = 30, frame_width = 3.5, radii[2] = {8, 13.5}, jitter[2] = {4, 0.6};
 
@@ -67,7 +67,8 @@ static void paint_tile(cairo_t *tile, int texture, double side) {
 
 /* Fills the current path with a repeated tile: white on strong colours, dark on light ones. */
 static void fill_texture(cairo_t *cairo, const struct scene_object *object) {
-  static const double periods[TEXTURE_COUNT] = {[TEXTURE_STRIPED] = 0.5, [TEXTURE_DOTTED] = 0.66, [TEXTURE_CHECKED] = 0.8};
+  static const double periods[TEXTURE_COUNT] = {
+      [TEXTURE_STRIPED] = 0.5, [TEXTURE_DOTTED] = 0.66, [TEXTURE_CHECKED] = 0.8};
   static const double turns[TEXTURE_COUNT] = {[TEXTURE_STRIPED] = 0.36};
   bool light = object->colour == COLOUR_WHITE || object->colour == COLOUR_YELLOW;
   struct scene_rgb ink = light ? shade(scene_palette[object->colour], -0.5) : (struct scene_rgb){1, 1, 1};
@@ -92,10 +93,12 @@ static void fill_texture(cairo_t *cairo, const struct scene_object *object) {
   cairo_surface_destroy(surface);
 }
 
-/* A sticker: soft shadow, white rim, shaded body, texture, thin dark outline. The rim keeps any colour apart from any scenery. */
+/* A sticker: soft shadow, white rim, shaded body, texture, thin dark outline. The rim keeps any colour apart from any
+ * scenery. */
 static void paint_object(cairo_t *cairo, const struct scene_object *object, const struct pose *pose) {
   double unit = 1 / pose->radius;
-  struct scene_rgb colour = scene_palette[object->colour], outline = shade(colour, object->colour == COLOUR_WHITE ? -0.55 : -0.45);
+  struct scene_rgb colour = scene_palette[object->colour],
+                   outline = shade(colour, object->colour == COLOUR_WHITE ? -0.55 : -0.45);
   cairo_save(cairo);
   place(cairo, pose);
   cairo_set_fill_rule(cairo, CAIRO_FILL_RULE_EVEN_ODD);

@@ -1,5 +1,5 @@
-/* Scenes to pixels with cairo, anti-aliased, in units of a 96 x 96 picture scaled to any size. Jitter and scenery are functions of the
- * scene's paint_key. */
+/* Scenes to pixels with cairo, anti-aliased, in units of a 96 x 96 picture scaled to any size. Jitter and scenery are
+ * functions of the scene's paint_key. */
 #ifndef MEMCLIP_PREP_SCENE_PAINT_H
 #define MEMCLIP_PREP_SCENE_PAINT_H
 #include "scene_world.h"

@@ -53,8 +53,9 @@ static void ring(cairo_t *cairo) {
 }
 
 static void cross(cairo_t *cairo) {
-  static const struct point corners[] = {{-0.33, -0.95}, {0.33, -0.95}, {0.33, -0.33}, {0.95, -0.33}, {0.95, 0.33},   {0.33, 0.33},
-                                         {0.33, 0.95},   {-0.33, 0.95}, {-0.33, 0.33}, {-0.95, 0.33}, {-0.95, -0.33}, {-0.33, -0.33}};
+  static const struct point corners[] = {{-0.33, -0.95}, {0.33, -0.95}, {0.33, -0.33},  {0.95, -0.33},
+                                         {0.95, 0.33},   {0.33, 0.33},  {0.33, 0.95},   {-0.33, 0.95},
+                                         {-0.33, 0.33},  {-0.95, 0.33}, {-0.95, -0.33}, {-0.33, -0.33}};
   for (size_t i = 0; i < sizeof corners / sizeof corners[0]; i++)
     cairo_line_to(cairo, corners[i].x, corners[i].y);
   cairo_close_path(cairo);
@@ -81,8 +82,9 @@ static void moon(cairo_t *cairo) {
 
 void scene_shape_path(cairo_t *cairo, int shape) {
   static void (*const paths[SHAPE_COUNT])(cairo_t *) = {
-      [SHAPE_CIRCLE] = circle, [SHAPE_SQUARE] = square, [SHAPE_TRIANGLE] = triangle, [SHAPE_STAR] = star,       [SHAPE_HEART] = heart,
-      [SHAPE_RING] = ring,     [SHAPE_CROSS] = cross,   [SHAPE_DIAMOND] = diamond,   [SHAPE_HEXAGON] = hexagon, [SHAPE_MOON] = moon,
+      [SHAPE_CIRCLE] = circle,   [SHAPE_SQUARE] = square, [SHAPE_TRIANGLE] = triangle, [SHAPE_STAR] = star,
+      [SHAPE_HEART] = heart,     [SHAPE_RING] = ring,     [SHAPE_CROSS] = cross,       [SHAPE_DIAMOND] = diamond,
+      [SHAPE_HEXAGON] = hexagon, [SHAPE_MOON] = moon,
   };
   cairo_new_path(cairo);
   paths[shape](cairo);

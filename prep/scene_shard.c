@@ -19,8 +19,8 @@ void scene_key(enum scene_split split, int64_t number, char key[32]) {
 
 static void describe_object(const struct scene_object *object, struct text *out) {
   text_append_format(out, "{\"shape\": \"%s\", \"colour\": \"%s\", \"texture\": \"%s\", \"size\": \"%s\", \"cells\": [",
-                     scene_shape_names[object->shape], scene_colour_names[object->colour], scene_texture_names[object->texture],
-                     scene_size_names[object->size]);
+                     scene_shape_names[object->shape], scene_colour_names[object->colour],
+                     scene_texture_names[object->texture], scene_size_names[object->size]);
   for (int c = 0; c < object->copies; c++)
     text_append_format(out, "%s%d", c > 0 ? ", " : "", object->cells[c]);
   text_append_string(out, "]}");
@@ -28,10 +28,11 @@ static void describe_object(const struct scene_object *object, struct text *out)
 
 /* Names and captions hold neither quotes nor backslashes, so they are JSON as they stand. */
 static void describe(const struct scene *scene, const char *key, const char *caption, struct text *out) {
-  text_append_format(
-      out,
-      "{\"key\": \"%s\", \"short\": \"%.*s\", \"group\": %" PRId64 ", \"hash\": \"%016" PRIx64 "\", \"background\": \"%s\", \"frame\": ",
-      key, (int)scene_short_length(caption), caption, scene->group, scene_hash(scene), scene_background_names[scene->background]);
+  text_append_format(out,
+                     "{\"key\": \"%s\", \"short\": \"%.*s\", \"group\": %" PRId64 ", \"hash\": \"%016" PRIx64
+                     "\", \"background\": \"%s\", \"frame\": ",
+                     key, (int)scene_short_length(caption), caption, scene->group, scene_hash(scene),
+                     scene_background_names[scene->background]);
   if (scene->frame == SCENE_NO_FRAME)
     text_append_string(out, "null");
   else
@@ -52,16 +53,16 @@ static void describe(const struct scene *scene, const char *key, const char *cap
   text_append_string(out, "]");
 }
 
-static enum status write_sample(const struct scene_options *options, const struct scene *scene, const struct scene_negative *negatives,
-                                int negative_count, struct workspace *work) {
+static enum status write_sample(const struct scene_options *options, const struct scene *scene,
+                                const struct scene_negative *negatives, int negative_count, struct workspace *work) {
   char key[32];
   scene_key(scene->split, scene->number, key);
   text_clear(&work->json);
   describe(scene, key, work->caption.data, &work->json);
   text_append_string(&work->json, ", \"negatives\": [");
   for (int i = 0; i < negative_count; i++)
-    text_append_format(&work->json, "%s{\"kind\": \"%s\", \"wrong\": \"%s\"}", i > 0 ? ", " : "", negative_kind_names[negatives[i].kind],
-                       negatives[i].wrong);
+    text_append_format(&work->json, "%s{\"kind\": \"%s\", \"wrong\": \"%s\"}", i > 0 ? ", " : "",
+                       negative_kind_names[negatives[i].kind], negatives[i].wrong);
   text_append_string(&work->json, "]}\n");
 
   scene_paint(scene, work->picture);
@@ -85,16 +86,19 @@ static void count_caption(struct scene_shard *shard, const char *caption) {
   shard->over_context += tokens > SCENE_CONTEXT;
 }
 
-static void count_negative(struct scene_shard *shard, const struct scene *scene, const char *right, const struct scene_negative *negative) {
+static void count_negative(struct scene_shard *shard, const struct scene *scene, const char *right,
+                           const struct scene_negative *negative) {
   char key[32];
   scene_key(scene->split, scene->number, key);
   shard->negative_counts[negative->kind]++;
-  text_append_format(&shard->negatives, "{\"key\": \"%s\", \"kind\": \"%s\", \"token\": %d, \"right\": \"%s\", \"wrong\": \"%s\"}\n", key,
+  text_append_format(&shard->negatives,
+                     "{\"key\": \"%s\", \"kind\": \"%s\", \"token\": %d, \"right\": \"%s\", \"wrong\": \"%s\"}\n", key,
                      negative_kind_names[negative->kind], negative->token, right, negative->wrong);
 }
 
-static enum status write_samples(const struct scene_options *options, struct scene_shard *shard, const struct scene *scenes,
-                                 const struct scene_negatives *negatives, struct workspace *work) {
+static enum status write_samples(const struct scene_options *options, struct scene_shard *shard,
+                                 const struct scene *scenes, const struct scene_negatives *negatives,
+                                 struct workspace *work) {
   int next = 0;
   for (int i = 0; i < shard->count; i++) {
     text_clear(&work->caption);
@@ -117,7 +121,8 @@ enum status scene_shard_write(const struct scene_options *options, struct scene_
     scene_negatives_make(options->seed, scenes, shard->count, &negatives);
   struct workspace work = {.picture = cairo_image_surface_create(CAIRO_FORMAT_RGB24, options->pixels, options->pixels),
                            .classes = cairo_image_surface_create(CAIRO_FORMAT_A8, options->pixels, options->pixels)};
-  enum status status = scene_output_open(options->format, options->directory, scene_split_names[shard->split], shard->index, &work.output);
+  enum status status = scene_output_open(options->format, options->directory, scene_split_names[shard->split],
+                                         shard->index, &work.output);
   if (status == STATUS_OK)
     status = write_samples(options, shard, scenes, &negatives, &work);
   status = scene_output_close(work.output, status);

@@ -1,4 +1,5 @@
-/* One WebDataset shard of scenes: KEY.jpg, KEY.txt (long caption), KEY.json (the scene in words), KEY.class.png where asked for. */
+/* One WebDataset shard of scenes: KEY.jpg, KEY.txt (long caption), KEY.json (the scene in words), KEY.class.png where
+ * asked for. */
 #ifndef MEMCLIP_PREP_SCENE_SHARD_H
 #define MEMCLIP_PREP_SCENE_SHARD_H
 #include "base/error.h"

@@ -4,5 +4,6 @@
 #include "base/error.h"
 #include "scene_world.h"
 
-enum status scene_sheet_write(const char *path, uint64_t seed, enum scene_split split, int columns, int rows, int pixels);
+enum status scene_sheet_write(const char *path, uint64_t seed, enum scene_split split, int columns, int rows,
+                              int pixels);
 #endif

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Scenes by the pair (shape, colour) of each object: a picture that a short caption fits shows the caption's main pair. */
+/* Scenes by the pair (shape, colour) of each object: a picture that a short caption fits shows the caption's main pair.
+ */
 struct pair_index {
   int64_t start[SHAPE_COUNT * COLOUR_COUNT + 1];
   int64_t *scenes;
@@ -27,7 +28,8 @@ static void index_pairs(struct pair_index *index, const struct scene *scenes, in
   for (int pair = 0; pair < SHAPE_COUNT * COLOUR_COUNT; pair++)
     index->start[pair + 1] += index->start[pair];
   memcpy(next, index->start, sizeof next);
-  index->scenes = memory_allocate((size_t)index->start[SHAPE_COUNT * COLOUR_COUNT] * sizeof index->scenes[0] + 1, "scene pairs");
+  index->scenes =
+      memory_allocate((size_t)index->start[SHAPE_COUNT * COLOUR_COUNT] * sizeof index->scenes[0] + 1, "scene pairs");
   for (int64_t s = 0; s < count; s++)
     for (int i = 0; i < scenes[s].objects; i++)
       index->scenes[next[pair_of(&scenes[s].object[i])]++] = s;
@@ -37,7 +39,8 @@ struct scene_ceiling scene_ceiling_compute(const struct scene *scenes, int64_t c
   struct pair_index index = {0};
   struct scene_ceiling ceiling = {0};
   index_pairs(&index, scenes, count);
-  int64_t *captions = memory_allocate((size_t)count * sizeof captions[0] + 1, "scene captions"); /* true ones, by picture */
+  int64_t *captions =
+      memory_allocate((size_t)count * sizeof captions[0] + 1, "scene captions"); /* true ones, by picture */
   for (int64_t text = 0; text < count; text++) {
     int pair = pair_of(&scenes[text].object[0]);
     int64_t pictures = 0;
@@ -106,7 +109,8 @@ static int64_t list_groups(const struct scene *scenes, int64_t count, struct tex
   return groups;
 }
 
-static enum status write_text(const struct scene_options *options, const char *name, const char *suffix, const struct text *text) {
+static enum status write_text(const struct scene_options *options, const char *name, const char *suffix,
+                              const struct text *text) {
   char *file = text_format("%s%s", name, suffix), *path = text_join_path(options->directory, file);
   enum status status = file_write_atomic(path, text->length > 0 ? text->data : "", text->length);
   memory_release(path);
@@ -114,7 +118,8 @@ static enum status write_text(const struct scene_options *options, const char *n
   return status;
 }
 
-static bool write_lines(FILE *file, const struct scene_options *options, enum scene_split split, int64_t count, bool paths) {
+static bool write_lines(FILE *file, const struct scene_options *options, enum scene_split split, int64_t count,
+                        bool paths) {
   struct text caption = {0};
   bool written = !paths || fprintf(file, "filepath\ttitle\n") >= 0;
   for (int64_t i = 0; i < count && written; i++) {
@@ -131,15 +136,16 @@ static bool write_lines(FILE *file, const struct scene_options *options, enum sc
   return written;
 }
 
-/* The captions of a split, one per line, with `paths` as a table of picture and caption. They are made again rather than kept: that costs
- * microseconds and keeping them would fill the memory of a large run. */
-static enum status write_list(const struct scene_options *options, const char *name, enum scene_split split, int64_t count, bool paths) {
+/* The captions of a split, one per line, with `paths` as a table of picture and caption. They are made again rather
+ * than kept: that costs microseconds and keeping them would fill the memory of a large run. */
+static enum status write_list(const struct scene_options *options, const char *name, enum scene_split split,
+                              int64_t count, bool paths) {
   char *path = text_join_path(options->directory, name), *temporary = text_format("%s.part", path);
   FILE *file = fopen(temporary, "w");
   bool written = file != NULL && write_lines(file, options, split, count, paths);
   written = file != NULL && fclose(file) == 0 && written;
-  enum status status =
-      written ? file_publish(temporary, path) : error_set(STATUS_SYSTEM, "%s: cannot write: %s", temporary, strerror(errno));
+  enum status status = written ? file_publish(temporary, path)
+                               : error_set(STATUS_SYSTEM, "%s: cannot write: %s", temporary, strerror(errno));
   memory_release(temporary);
   memory_release(path);
   return status;
@@ -154,7 +160,8 @@ static enum status write_csv(const struct scene_options *options, enum scene_spl
   return status;
 }
 
-static enum status write_held_out(const struct scene_options *options, enum scene_split split, int64_t count, struct text *world) {
+static enum status write_held_out(const struct scene_options *options, enum scene_split split, int64_t count,
+                                  struct text *world) {
   struct scene *scenes = memory_allocate((size_t)count * sizeof scenes[0], "scenes");
   struct text groups = {0};
   char *name = text_format("groups-%s", scene_split_names[split]);
@@ -163,18 +170,19 @@ static enum status write_held_out(const struct scene_options *options, enum scen
   struct scene_ceiling ceiling = scene_ceiling_compute(scenes, count);
   int64_t group_count = list_groups(scenes, count, &groups);
   enum status status = write_text(options, name, ".jsonl", &groups);
-  text_append_format(world,
-                     ", \"groups\": %" PRId64
-                     ", \"chance_R@1\": %.6f, \"short_ceiling\": {\"text_to_image_R@1\": %.6f, \"image_to_text_R@1\": %.6f}",
-                     group_count, 1.0 / (double)count, ceiling.text_to_image, ceiling.image_to_text);
+  text_append_format(
+      world,
+      ", \"groups\": %" PRId64
+      ", \"chance_R@1\": %.6f, \"short_ceiling\": {\"text_to_image_R@1\": %.6f, \"image_to_text_R@1\": %.6f}",
+      group_count, 1.0 / (double)count, ceiling.text_to_image, ceiling.image_to_text);
   memory_release(name);
   text_release(&groups);
   memory_release(scenes);
   return status;
 }
 
-static enum status write_negatives(const struct scene_options *options, enum scene_split split, const struct scene_shard *shards,
-                                   int shard_count, struct text *world) {
+static enum status write_negatives(const struct scene_options *options, enum scene_split split,
+                                   const struct scene_shard *shards, int shard_count, struct text *world) {
   struct text lines = {0};
   int64_t counts[NEGATIVE_KINDS] = {0};
   for (int i = 0; i < shard_count; i++) {
@@ -207,8 +215,8 @@ static enum status write_split(const struct scene_options *options, enum scene_s
     over_context += shards[i].over_context;
   }
   text_append_format(world,
-                     "    \"%s\": {\"samples\": %" PRId64 ", \"shards\": %" PRId64 ", \"tokens_mean\": %.2f, \"tokens_max\": %" PRId64
-                     ", \"over_context\": %.4f",
+                     "    \"%s\": {\"samples\": %" PRId64 ", \"shards\": %" PRId64
+                     ", \"tokens_mean\": %.2f, \"tokens_max\": %" PRId64 ", \"over_context\": %.4f",
                      scene_split_names[split], samples, split_shards, (double)tokens / (double)samples, tokens_max,
                      (double)over_context / (double)samples);
   TRY(write_csv(options, split, samples));
@@ -234,15 +242,16 @@ static void list_held_out_pairs(struct text *world) {
   for (int shape = 0; shape < SHAPE_COUNT; shape++)
     for (int colour = 0; colour < COLOUR_COUNT; colour++)
       if (scene_pair_is_held_out(shape, colour))
-        text_append_format(world, "%s\"%s %s\"", shape > 0 ? ", " : "", scene_colour_names[colour], scene_shape_names[shape]);
+        text_append_format(world, "%s\"%s %s\"", shape > 0 ? ", " : "", scene_colour_names[colour],
+                           scene_shape_names[shape]);
   text_append_string(world, "],\n");
 }
 
-enum status scene_summary_write(const struct scene_options *options, const struct scene_counts *counts, const struct scene_shard *shards,
-                                int shard_count) {
+enum status scene_summary_write(const struct scene_options *options, const struct scene_counts *counts,
+                                const struct scene_shard *shards, int shard_count) {
   struct text world = {0};
-  text_append_format(&world, "{\n  \"seed\": %" PRIu64 ", \"pixels\": %d, \"context\": %d,\n", options->seed, options->pixels,
-                     SCENE_CONTEXT);
+  text_append_format(&world, "{\n  \"seed\": %" PRIu64 ", \"pixels\": %d, \"context\": %d,\n", options->seed,
+                     options->pixels, SCENE_CONTEXT);
   list_classes(&world);
   list_held_out_pairs(&world);
   text_append_string(&world, "  \"splits\": {\n");

@@ -9,14 +9,16 @@ const char *const scene_colour_names[COLOUR_COUNT] = {"red",    "orange", "yello
                                                       "purple", "pink",   "brown",  "black", "white"};
 const char *const scene_texture_names[TEXTURE_COUNT] = {"plain", "striped", "dotted", "checked"};
 const char *const scene_size_names[2] = {"small", "large"};
-const char *const scene_background_names[BACKGROUND_COUNT] = {"meadow", "beach", "snow", "desert", "night", "sea", "forest", "city"};
+const char *const scene_background_names[BACKGROUND_COUNT] = {"meadow", "beach", "snow",   "desert",
+                                                              "night",  "sea",   "forest", "city"};
 const char scene_alphabet[SCENE_ALPHABET + 1] = "CEHKLMNOSTVX";
 
 /* scene_hash modulo HOMES says which split a scene lives in. */
 enum { HOMES = 16, ATTEMPTS_MAX = 4096 };
 static const struct { int first, count; } homes[SPLIT_COUNT] = {{0, 10}, {10, 2}, {12, 2}, {14, 2}};
 
-struct scene_draw scene_draw_start(uint64_t seed, enum scene_split split, int64_t number, enum scene_purpose purpose, int attempt) {
+struct scene_draw scene_draw_start(uint64_t seed, enum scene_split split, int64_t number, enum scene_purpose purpose,
+                                   int attempt) {
   struct scene_draw draw = {.key = {.seed = seed, .index = (uint64_t)number, .use = RANDOM_SCENE}};
   draw.key.layer = (uint32_t)split | (uint32_t)purpose << 4 | (uint32_t)attempt << 8;
   return draw;
@@ -58,7 +60,8 @@ uint64_t scene_hash(const struct scene *scene) {
       const struct scene_object *object = &scene->object[i];
       if (object->shape != shape)
         continue;
-      hash = mix(hash, (uint64_t)(((shape * COLOUR_COUNT + object->colour) * TEXTURE_COUNT + object->texture) * 2 + object->size));
+      hash = mix(hash, (uint64_t)(((shape * COLOUR_COUNT + object->colour) * TEXTURE_COUNT + object->texture) * 2 +
+                                  object->size));
       for (int c = 0; c < object->copies; c++)
         hash = mix(hash, (uint64_t)object->cells[c] + 16);
     }
@@ -69,7 +72,8 @@ uint64_t scene_hash(const struct scene *scene) {
 
 static bool at_home(const struct scene *scene) {
   int home = (int)(scene_hash(scene) % HOMES);
-  return scene_pairs_fit(scene) && home >= homes[scene->split].first && home < homes[scene->split].first + homes[scene->split].count;
+  return scene_pairs_fit(scene) && home >= homes[scene->split].first &&
+         home < homes[scene->split].first + homes[scene->split].count;
 }
 
 void scene_used_cells(const struct scene *scene, bool used[SCENE_CELLS]) {
@@ -132,9 +136,14 @@ static void draw_cells(struct scene *scene, struct scene_draw *draw) {
 }
 
 /* What the short caption tells comes from the stream of the group, everything else from the scene's own. */
-static struct scene draw_scene(struct scene_draw *core, struct scene_draw *detail, enum scene_split split, int64_t number, int64_t group) {
-  struct scene scene = {
-      .split = split, .number = number, .group = group, .short_key = core->key, .long_key = detail->key, .frame = SCENE_NO_FRAME};
+static struct scene draw_scene(struct scene_draw *core, struct scene_draw *detail, enum scene_split split,
+                               int64_t number, int64_t group) {
+  struct scene scene = {.split = split,
+                        .number = number,
+                        .group = group,
+                        .short_key = core->key,
+                        .long_key = detail->key,
+                        .frame = SCENE_NO_FRAME};
   scene.tells_background = scene_draw_chance(core, 0.6);
   scene.tells_size = scene_draw_chance(core, 0.2);
   scene.tells_texture = scene_draw_chance(core, 0.2);

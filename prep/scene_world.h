@@ -1,6 +1,7 @@
 /* The drawn world: what a scene is, and the scene number n of a split as a pure function of (seed, split, n).
  * Coordinates: a picture is 96 x 96 units whatever its pixels; a 3 x 3 grid of cells (row-major) lies inside the frame.
- * No shape occurs twice in a scene, so "the circle" is always clear. Object 0 is the main one: the short caption names it. */
+ * No shape occurs twice in a scene, so "the circle" is always clear. Object 0 is the main one: the short caption names
+ * it. */
 #ifndef MEMCLIP_PREP_SCENE_WORLD_H
 #define MEMCLIP_PREP_SCENE_WORLD_H
 #include "base/random.h"
@@ -65,7 +66,8 @@ extern const char *const scene_colour_names[COLOUR_COUNT];
 extern const char *const scene_texture_names[TEXTURE_COUNT];
 extern const char *const scene_size_names[2];
 extern const char *const scene_background_names[BACKGROUND_COUNT];
-extern const char scene_alphabet[SCENE_ALPHABET + 1]; /* the letters of signs: few, unlike each other, and not the word "a" */
+extern const char
+    scene_alphabet[SCENE_ALPHABET + 1]; /* the letters of signs: few, unlike each other, and not the word "a" */
 
 struct scene_object {
   int shape, colour, texture, size;
@@ -75,7 +77,8 @@ struct scene_object {
 struct scene {
   enum scene_split split;
   int64_t number;
-  int64_t group; /* number of the first scene of its group: equal for scenes that were drawn to share one short caption */
+  int64_t
+      group; /* number of the first scene of its group: equal for scenes that were drawn to share one short caption */
   int objects;
   struct scene_object object[SCENE_OBJECTS_MAX];
   int background;
@@ -94,14 +97,15 @@ struct scene_draw {
   uint64_t counter;
 };
 enum scene_purpose { PURPOSE_CORE, PURPOSE_DETAIL, PURPOSE_PAINT, PURPOSE_VARIATION, PURPOSE_CHANGE };
-struct scene_draw scene_draw_start(uint64_t seed, enum scene_split split, int64_t number, enum scene_purpose purpose, int attempt);
+struct scene_draw scene_draw_start(uint64_t seed, enum scene_split split, int64_t number, enum scene_purpose purpose,
+                                   int attempt);
 int scene_draw_below(struct scene_draw *draw, int bound);
 double scene_draw_range(struct scene_draw *draw, double low, double high);
 bool scene_draw_chance(struct scene_draw *draw, double probability);
 
 struct scene scene_make(uint64_t seed, enum scene_split split, int64_t number);
-/* Hash of all that can be seen but jitter: object order does not count. Equal scenes of two splits are impossible: the hash decides which
- * split may hold it. */
+/* Hash of all that can be seen but jitter: object order does not count. Equal scenes of two splits are impossible: the
+ * hash decides which split may hold it. */
 uint64_t scene_hash(const struct scene *scene);
 /* One in ten (shape, colour) pairs, each shape and each colour once, is held out: only the split `pairs` shows it. */
 bool scene_pair_is_held_out(int shape, int colour);

@@ -26,8 +26,9 @@ static void add_record(struct shard_input *input, const char *path, const char *
     input->capacity = input->capacity == 0 ? 1024 : 2 * input->capacity;
     input->records = memory_resize(input->records, (size_t)input->capacity * sizeof input->records[0], "records");
   }
-  input->records[input->count++] = (struct record){
-      .path = memory_copy_string(path, "image path"), .caption = caption ? memory_copy_string(caption, "caption") : NULL, .sample = sample};
+  input->records[input->count++] = (struct record){.path = memory_copy_string(path, "image path"),
+                                                   .caption = caption ? memory_copy_string(caption, "caption") : NULL,
+                                                   .sample = sample};
 }
 
 /* Line breaks become spaces; blanks at both ends go (methods of the published preparation). */
@@ -49,7 +50,8 @@ static enum status read_json(struct shard_input *input, const char *path) {
   json_t *root = json_load_file(path, 0, &error);
   if (!json_is_array(root)) {
     json_decref(root);
-    return error_set(STATUS_INPUT, "%s: line %d: no JSON list of {image, conversations}: %s", path, error.line, error.text);
+    return error_set(STATUS_INPUT, "%s: line %d: no JSON list of {image, conversations}: %s", path, error.line,
+                     error.text);
   }
   size_t number;
   const json_t *entry;
@@ -57,7 +59,8 @@ static enum status read_json(struct shard_input *input, const char *path) {
   enum status status = STATUS_OK;
   json_array_foreach(root, number, entry) {
     const char *image = json_string_value(json_object_get(entry, "image"));
-    const char *value = json_string_value(json_object_get(json_array_get(json_object_get(entry, "conversations"), 1), "value"));
+    const char *value =
+        json_string_value(json_object_get(json_array_get(json_object_get(entry, "conversations"), 1), "value"));
     if (!image || !value) {
       status = error_set(STATUS_INPUT, "%s: entry %zu has no image or no second turn with a value", path, number);
       break;
@@ -209,7 +212,8 @@ static enum status copy_sample(struct source *source, int64_t sample, struct tar
   for (int m = 0; m < members && status == STATUS_OK; m++)
     status = source_read_member(source, sample, source_member_suffix(source, sample, m), &bytes[m]);
   for (int m = 0; m < members && status == STATUS_OK; m++)
-    status = tar_writer_add(writer, source_key(source, sample), source_member_suffix(source, sample, m), bytes[m].data, bytes[m].length);
+    status = tar_writer_add(writer, source_key(source, sample), source_member_suffix(source, sample, m), bytes[m].data,
+                            bytes[m].length);
   for (int m = 0; m < members; m++)
     text_release(&bytes[m]);
   memory_release(bytes);
@@ -221,7 +225,8 @@ static char *locate_image(const struct shard_input *input, const char *path) {
   return text_join_path(input->root, strncmp(path, input->strip_prefix, prefix) == 0 ? path + prefix : path);
 }
 
-static enum status read_record(const struct shard_input *input, const struct record *record, struct text *image, struct text *caption) {
+static enum status read_record(const struct shard_input *input, const struct record *record, struct text *image,
+                               struct text *caption) {
   char *file = locate_image(input, record->path);
   enum status status = file_read(file, image);
   char *dot = strrchr(file, '.');
@@ -241,7 +246,8 @@ static enum status read_record(const struct shard_input *input, const struct rec
   return status;
 }
 
-/* Key: the base name up to its first dot, because readers cut there. The suffix is always jpg: readers tell formats by content. */
+/* Key: the base name up to its first dot, because readers cut there. The suffix is always jpg: readers tell formats by
+ * content. */
 enum status shard_input_copy(struct shard_input *input, int64_t number, struct tar_writer *writer) {
   if (input->is_tar)
     return copy_sample(input->source, number, writer);

@@ -1,5 +1,5 @@
-/* What memclip-shards reads: a row of records, each a key, an image and a caption (or all members of a tar sample), in the order of the
- * input. */
+/* What memclip-shards reads: a row of records, each a key, an image and a caption (or all members of a tar sample), in
+ * the order of the input. */
 #ifndef MEMCLIP_PREP_SHARD_INPUT_H
 #define MEMCLIP_PREP_SHARD_INPUT_H
 #include "data/source.h"
@@ -19,7 +19,7 @@ int64_t shard_input_count(const struct shard_input *input);
 uint64_t shard_input_fingerprint(const struct shard_input *input);
 /* First record of every input tar (count + 1 numbers), NULL when the input is no tars. */
 const int64_t *shard_input_bounds(const struct shard_input *input, char *const **paths, int *shards);
-/* Appends the record to the archive: bytes as they are, never re-encoded. STATUS_INPUT when the record is bad and was left out whole.
- * Thread-safe. */
+/* Appends the record to the archive: bytes as they are, never re-encoded. STATUS_INPUT when the record is bad and was
+ * left out whole. Thread-safe. */
 enum status shard_input_copy(struct shard_input *input, int64_t record, struct tar_writer *writer);
 #endif

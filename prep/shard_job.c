@@ -12,16 +12,19 @@ static void add_jobs(struct shard_plan *plan, const char *folder, int64_t first,
   plan->jobs = memory_resize(plan->jobs, (size_t)(plan->count + shards + 1) * sizeof plan->jobs[0], "shard plan");
   for (int64_t i = 0; i < shards; i++) {
     int64_t from = first + i * per_shard;
-    plan->jobs[plan->count++] = (struct shard_job){
-        .name = text_format("%s%06" PRId64, folder, i), .first = from, .count = end - from < per_shard ? end - from : per_shard};
+    plan->jobs[plan->count++] = (struct shard_job){.name = text_format("%s%06" PRId64, folder, i),
+                                                   .first = from,
+                                                   .count = end - from < per_shard ? end - from : per_shard};
   }
 }
 
-enum status shard_plan_make(const struct shard_input *input, int64_t per_shard, int64_t split_first, int join, struct shard_plan *plan) {
+enum status shard_plan_make(const struct shard_input *input, int64_t per_shard, int64_t split_first, int join,
+                            struct shard_plan *plan) {
   int64_t count = shard_input_count(input);
   *plan = (struct shard_plan){0};
   if (split_first > count)
-    return error_set(STATUS_INPUT, "--split-first %" PRId64 ": the input holds %" PRId64 " samples", split_first, count);
+    return error_set(STATUS_INPUT, "--split-first %" PRId64 ": the input holds %" PRId64 " samples", split_first,
+                     count);
   if (join == 0 && split_first == 0)
     add_jobs(plan, "", 0, count, per_shard);
   else if (join == 0) {
@@ -36,8 +39,8 @@ enum status shard_plan_make(const struct shard_input *input, int64_t per_shard, 
     plan->jobs = memory_allocate((size_t)(tars + 1) * sizeof plan->jobs[0], "shard plan");
     for (int from = 0; from < tars; from += join) {
       int to = tars - from < join ? tars : from + join;
-      plan->jobs[plan->count] =
-          (struct shard_job){.name = text_format("%06d", plan->count), .first = bounds[from], .count = bounds[to] - bounds[from]};
+      plan->jobs[plan->count] = (struct shard_job){
+          .name = text_format("%06d", plan->count), .first = bounds[from], .count = bounds[to] - bounds[from]};
       plan->count++;
     }
   }
@@ -68,14 +71,16 @@ static bool is_finished(const struct shard_input *input, const struct shard_job 
   json_t *stats = read_stats(directory, job->name);
   const char *of = json_string_value(json_object_get(stats, "input"));
   snprintf(print, sizeof print, "%016" PRIx64, shard_input_fingerprint(input));
-  bool finished = file_exists(path) && of && strcmp(of, print) == 0 && json_integer_value(json_object_get(stats, "first")) == job->first &&
+  bool finished = file_exists(path) && of && strcmp(of, print) == 0 &&
+                  json_integer_value(json_object_get(stats, "first")) == job->first &&
                   json_integer_value(json_object_get(stats, "count")) == job->count;
   json_decref(stats);
   memory_release(path);
   return finished;
 }
 
-static enum status write_archive(struct shard_input *input, const struct shard_job *job, const char *path, int64_t *bad) {
+static enum status write_archive(struct shard_input *input, const struct shard_job *job, const char *path,
+                                 int64_t *bad) {
   struct tar_writer *writer;
   TRY(tar_writer_open(path, &writer));
   for (int64_t i = 0; i < job->count; i++) {
@@ -91,10 +96,11 @@ static enum status write_archive(struct shard_input *input, const struct shard_j
   return tar_writer_finish(writer);
 }
 
-static enum status write_stats(const struct shard_input *input, const struct shard_job *job, const char *directory, int64_t bad) {
+static enum status write_stats(const struct shard_input *input, const struct shard_job *job, const char *directory,
+                               int64_t bad) {
   char *path = file_of(directory, job->name, "_stats.json");
-  char *stats = text_format("{\"count\": %" PRId64 ", \"successes\": %" PRId64 ", \"left_out\": %" PRId64 ", \"first\": %" PRId64
-                            ", \"input\": \"%016" PRIx64 "\"}\n",
+  char *stats = text_format("{\"count\": %" PRId64 ", \"successes\": %" PRId64 ", \"left_out\": %" PRId64
+                            ", \"first\": %" PRId64 ", \"input\": \"%016" PRIx64 "\"}\n",
                             job->count, job->count - bad, bad, job->first, shard_input_fingerprint(input));
   enum status status = file_write_atomic(path, stats, strlen(stats));
   memory_release(stats);
@@ -112,7 +118,8 @@ enum status shard_job_run(struct shard_input *input, const struct shard_job *job
   return status == STATUS_OK ? write_stats(input, job, directory, bad) : status;
 }
 
-enum status shard_plan_summarise(const struct shard_input *input, const struct shard_plan *plan, const char *directory) {
+enum status shard_plan_summarise(const struct shard_input *input, const struct shard_plan *plan,
+                                 const char *directory) {
   int64_t samples = 0, bad = 0;
   struct text summary = {0};
   for (int i = 0; i < plan->count; i++) {
@@ -124,9 +131,10 @@ enum status shard_plan_summarise(const struct shard_input *input, const struct s
     json_decref(stats);
   }
   char *path = file_of(directory, "summary", ".json");
-  char *whole = text_format("{\n  \"input\": \"%016" PRIx64 "\",\n  \"shards\": %d,\n  \"samples\": %" PRId64 ",\n  \"left_out\": %" PRId64
-                            ",\n  \"sizes\": {\n%s\n  }\n}\n",
-                            shard_input_fingerprint(input), plan->count, samples, bad, summary.data ? summary.data : "");
+  char *whole =
+      text_format("{\n  \"input\": \"%016" PRIx64 "\",\n  \"shards\": %d,\n  \"samples\": %" PRId64
+                  ",\n  \"left_out\": %" PRId64 ",\n  \"sizes\": {\n%s\n  }\n}\n",
+                  shard_input_fingerprint(input), plan->count, samples, bad, summary.data ? summary.data : "");
   enum status status = file_write_atomic(path, whole, strlen(whole));
   printf("shards %d\nsamples %" PRId64 "\nleft_out %" PRId64 "\n", plan->count, samples, bad);
   memory_release(whole);

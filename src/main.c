@@ -27,7 +27,8 @@ const char *argp_program_version = "memclip " PACKAGE_VERSION;
 static const struct argp_option options[] = {
     {"set", KEY_SET, "GROUP.KEY=VALUE", 0, "Set a key of the input; may be given several times", 0},
     {"check", KEY_CHECK, NULL, 0, "Do everything that comes before the first step, print the plan, stop", 0},
-    {"describe", KEY_DESCRIBE, "GROUP[.KEY]", OPTION_ARG_OPTIONAL, "Describe the keys of the input: all, a group, or one", 0},
+    {"describe", KEY_DESCRIBE, "GROUP[.KEY]", OPTION_ARG_OPTIONAL,
+     "Describe the keys of the input: all, a group, or one", 0},
     {"reference", KEY_REFERENCE, NULL, 0, "Print an input file with every key, its default and its meaning", 0},
     {0}};
 
@@ -67,11 +68,18 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   }
 }
 
-static const struct argp argp = {options, parse, "INPUT.nml",
-                                 "Run the stage that a namelist input file names (pretrain, distill, finetune or eval), alone or under mpirun or srun, one rank per device.\v"
-                                 "Exit status: 0 done; 1 the input is wrong; 2 the command line is wrong; 3 writing, disk, device or a library failed; 75 stopped at a time limit or on SIGUSR1 "
-                                 "with a complete checkpoint, start again; 76 stopped by the user. status.json in the run directory says the same.",
-                                 NULL, NULL, NULL};
+static const struct argp argp = {
+    options,
+    parse,
+    "INPUT.nml",
+    "Run the stage that a namelist input file names (pretrain, distill, finetune or eval), alone or under mpirun or "
+    "srun, one rank per device.\v"
+    "Exit status: 0 done; 1 the input is wrong; 2 the command line is wrong; 3 writing, disk, device or a library "
+    "failed; 75 stopped at a time limit or on SIGUSR1 "
+    "with a complete checkpoint, start again; 76 stopped by the user. status.json in the run directory says the same.",
+    NULL,
+    NULL,
+    NULL};
 
 static void warn(const char *message) {
   if (comm_rank() == 0)
@@ -87,11 +95,15 @@ static bool launched_in_parallel(void) {
 }
 
 static const char *state_of(enum status status) {
-  return status == STATUS_OK ? "done" : status == STATUS_REQUEUE ? "requeue" : status == STATUS_STOPPED ? "stopped" : "failed";
+  return status == STATUS_OK        ? "done"
+         : status == STATUS_REQUEUE ? "requeue"
+         : status == STATUS_STOPPED ? "stopped"
+                                    : "failed";
 }
 
 /* The stage in its run directory. */
-static enum status run_stage(const struct stage *stage, struct session *session, struct run *run, const char *path, const struct text *input) {
+static enum status run_stage(const struct stage *stage, struct session *session, struct run *run, const char *path,
+                             const struct text *input) {
   enum status status = run_open(run, session->settings, path, input);
   if (status == STATUS_OK) {
     run_watch_signals();
@@ -108,7 +120,8 @@ static void finish(enum status status, struct run *run) {
   report_progress_end();
   if (failed)
     report_message("error: %s", error_message());
-  report_status(state_of(status), (int)status, run->checkpoint_step, run->checkpoint ? run->checkpoint : "", failed ? error_message() : "");
+  report_status(state_of(status), (int)status, run->checkpoint_step, run->checkpoint ? run->checkpoint : "",
+                failed ? error_message() : "");
   report_close();
 }
 
@@ -120,7 +133,8 @@ static enum status run_input(const struct command *command) {
   const struct stage *stage = NULL;
   if (comm_rank() == 0) /* to stderr until the run directory is there */
     report_open(NULL, -1, false);
-  enum status status = comm_agree(input_read(command->input, command->assignments, command->assignment_count, &settings, warn));
+  enum status status =
+      comm_agree(input_read(command->input, command->assignments, command->assignment_count, &settings, warn));
   if (status == STATUS_OK)
     status = comm_agree(file_read(command->input, &input));
   if (status == STATUS_OK && !(stage = stage_find(settings.run.stage)))
@@ -143,7 +157,9 @@ int main(int argc, char **argv) {
   argp_err_exit_status = STATUS_USAGE;
   argp_parse(&argp, argc, argv, 0, NULL, &command);
   if (command.describe)
-    return input_describe(command.what, stdout) == STATUS_OK ? STATUS_OK : (fprintf(stderr, "memclip: %s\n", error_message()), STATUS_USAGE);
+    return input_describe(command.what, stdout) == STATUS_OK
+               ? STATUS_OK
+               : (fprintf(stderr, "memclip: %s\n", error_message()), STATUS_USAGE);
   if (command.reference) {
     input_write_reference(stdout);
     return STATUS_OK;

@@ -1,5 +1,6 @@
-/* compare_checkpoints A B BOUND: exit 0 when the tensors below /model, and those below /optimizer, differ by at most BOUND relative to their size, all of a group taken together; 0 means equal
- * to the bit. (Not tensor by tensor: the gradient of a key's bias is zero but for rounding, and AdamW makes full steps of rounding.) */
+/* compare_checkpoints A B BOUND: exit 0 when the tensors below /model, and those below /optimizer, differ by at most
+ * BOUND relative to their size, all of a group taken together; 0 means equal to the bit. (Not tensor by tensor: the
+ * gradient of a key's bias is zero but for rounding, and AdamW makes full steps of rounding.) */
 #include "base/memory.h"
 #include "base/text.h"
 #include "io/store.h"
@@ -7,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct sums { double difference, size; };
+struct sums {
+  double difference, size;
+};
 
 static void compare(struct store *a, struct store *b, const char *name, struct sums *sums) {
   enum dtype dtype;
@@ -17,8 +20,10 @@ static void compare(struct store *a, struct store *b, const char *name, struct s
     fatal("%s", error_message());
   for (int i = 0; i < axes; i++)
     count *= shape[i];
-  float *left = memory_allocate((size_t)count * sizeof *left, "left"), *right = memory_allocate((size_t)count * sizeof *right, "right");
-  if (store_read(a, name, DTYPE_F32, count, left) != STATUS_OK || store_read(b, name, DTYPE_F32, count, right) != STATUS_OK)
+  float *left = memory_allocate((size_t)count * sizeof *left, "left"),
+        *right = memory_allocate((size_t)count * sizeof *right, "right");
+  if (store_read(a, name, DTYPE_F32, count, left) != STATUS_OK ||
+      store_read(b, name, DTYPE_F32, count, right) != STATUS_OK)
     fatal("%s", error_message());
   for (int64_t i = 0; i < count; i++) {
     sums->difference += ((double)left[i] - (double)right[i]) * ((double)left[i] - (double)right[i]);
@@ -50,7 +55,8 @@ int main(int argc, char **argv) {
     return 2;
   if (store_open(argv[1], &a) != STATUS_OK || store_open(argv[2], &b) != STATUS_OK)
     fatal("%s", error_message());
-  const double model = compare_group(a, b, "model"), optimizer = compare_group(a, b, "optimizer"), bound = strtod(argv[3], NULL);
+  const double model = compare_group(a, b, "model"), optimizer = compare_group(a, b, "optimizer"),
+               bound = strtod(argv[3], NULL);
   printf("relative difference: weights %g, moments %g\n", model, optimizer);
   store_close(a);
   store_close(b);

@@ -62,7 +62,8 @@ static struct tensor *tensor_make(struct conformance *c, enum dtype dtype, int64
   struct tensor *tensor = memory_allocate(sizeof *tensor, "conformance tensor");
   *tensor = (struct tensor){.dtype = dtype, .count = count, .next = c->tensors};
   c->tensors = tensor;
-  tensor->data = c->device->op->allocate(c->device, (size_t)(count ? count : 1) * element_bytes(dtype), "conformance tensor");
+  tensor->data =
+      c->device->op->allocate(c->device, (size_t)(count ? count : 1) * element_bytes(dtype), "conformance tensor");
   tensor->value = conformance_doubles(c, count);
   return tensor;
 }
@@ -183,11 +184,12 @@ bool conformance_within(double actual, double expected, double bound) {
 static void fail(struct conformance *c, const char *what, int64_t i, double actual, double expected, double bound) {
   c->failures++;
   if (!c->quiet && c->failures <= FAILURES_PRINTED)
-    printf("# %s: %s[%lld] is %.9g, expected %.9g, bound %.3g (%s)\n", c->name, what, (long long)i, actual, expected, bound, c->shape);
+    printf("# %s: %s[%lld] is %.9g, expected %.9g, bound %.3g (%s)\n", c->name, what, (long long)i, actual, expected,
+           bound, c->shape);
 }
 
-static void check_elements(struct conformance *c, const char *what, struct tensor *actual, const double *expected, const double *bound,
-                           double bound_of_all) {
+static void check_elements(struct conformance *c, const char *what, struct tensor *actual, const double *expected,
+                           const double *bound, double bound_of_all) {
   tensor_read(c, actual);
   /* 1.01: the rounded value's own error may move it over a rounding boundary. */
   double unit = 1.01 * conformance_unit(actual->dtype);
@@ -198,11 +200,13 @@ static void check_elements(struct conformance *c, const char *what, struct tenso
   }
 }
 
-void conformance_check(struct conformance *c, const char *what, struct tensor *actual, const double *expected, const double *bound) {
+void conformance_check(struct conformance *c, const char *what, struct tensor *actual, const double *expected,
+                       const double *bound) {
   check_elements(c, what, actual, expected, bound, 0);
 }
 
-void conformance_check_all(struct conformance *c, const char *what, struct tensor *actual, const double *expected, double bound) {
+void conformance_check_all(struct conformance *c, const char *what, struct tensor *actual, const double *expected,
+                           double bound) {
   check_elements(c, what, actual, expected, NULL, bound);
 }
 
@@ -215,8 +219,8 @@ void conformance_require(struct conformance *c, bool condition, const char *what
 }
 
 /* Central differences have an error of h^2 f'''/6 + eps f/h: with h = 1e-5 about 1e-10 of f. */
-void conformance_check_gradient(struct conformance *c, const char *what, double (*loss)(void *context), void *context, double *x,
-                                const double *gradient, int64_t count) {
+void conformance_check_gradient(struct conformance *c, const char *what, double (*loss)(void *context), void *context,
+                                double *x, const double *gradient, int64_t count) {
   struct random_key key = key_of(c);
   double scale = fabs(loss(context));
   for (int64_t n = 0; n < count && n < GRADIENTS_TRIED; n++) {
@@ -270,7 +274,9 @@ static void test_harness(struct conformance *c, enum dtype dtype) {
   struct conformance probe = *c;
   probe.quiet = true;
   const double one = 1, nan = NAN;
-  conformance_require(c, !conformance_within(NAN, 1, 1) && !conformance_within(1, NAN, 1) && !conformance_within(1, 1, NAN), "NaN fails");
+  conformance_require(
+      c, !conformance_within(NAN, 1, 1) && !conformance_within(1, NAN, 1) && !conformance_within(1, 1, NAN),
+      "NaN fails");
   conformance_check_all(&probe, "x", tensor_result(&probe, dtype, 1), &one, 1e30);
   conformance_require(c, probe.failures == 1, "a result that was never written fails");
   conformance_check_all(&probe, "x", tensor_from(&probe, dtype, 1, &one), &nan, 1e30);

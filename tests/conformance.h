@@ -1,8 +1,10 @@
-/* The harness of the device conformance test: every operation of device.h on random shapes against a plain double-precision reference.
+/* The harness of the device conformance test: every operation of device.h on random shapes against a plain
+ * double-precision reference.
  *
- * A case is called several times for each compute dtype; it draws sizes, makes tensors (random values, exactly those the device
- * sees, lie in `value`), calls the operation, computes the same from the values in double, and checks. Everything made
- * by a case is freed after it. References of backwards are themselves checked by finite differences of the forward's, in double. */
+ * A case is called several times for each compute dtype; it draws sizes, makes tensors (random values, exactly those
+ * the device sees, lie in `value`), calls the operation, computes the same from the values in double, and checks.
+ * Everything made by a case is freed after it. References of backwards are themselves checked by finite differences of
+ * the forward's, in double. */
 #ifndef MEMCLIP_TESTS_CONFORMANCE_H
 #define MEMCLIP_TESTS_CONFORMANCE_H
 #include "device/device.h"
@@ -31,8 +33,9 @@ struct conformance_case {
   void (*run)(struct conformance *c, enum dtype dtype);
 };
 /* Each ends with a NULL name. */
-extern const struct conformance_case conformance_harness[], conformance_linear[], conformance_pointwise[], conformance_norm[],
-    conformance_embed[], conformance_loss[], conformance_optimizer[], conformance_attention[], conformance_memory[], conformance_gate[];
+extern const struct conformance_case conformance_harness[], conformance_linear[], conformance_pointwise[],
+    conformance_norm[], conformance_embed[], conformance_loss[], conformance_optimizer[], conformance_attention[],
+    conformance_memory[], conformance_gate[];
 
 /* Sizes and flags. A size is 1 .. max, often 1 or odd. */
 int64_t conformance_size(struct conformance *c, int64_t max);
@@ -66,15 +69,17 @@ double conformance_sum_bound(int64_t length, double magnitude);
 /* |actual - expected| <= bound, false when anything is NaN. */
 bool conformance_within(double actual, double expected, double bound);
 /* Reads the tensor; every element must lie within rounding to its dtype plus bound[i] of expected[i]. */
-void conformance_check(struct conformance *c, const char *what, struct tensor *actual, const double *expected, const double *bound);
+void conformance_check(struct conformance *c, const char *what, struct tensor *actual, const double *expected,
+                       const double *bound);
 /* The same bound for all elements. */
-void conformance_check_all(struct conformance *c, const char *what, struct tensor *actual, const double *expected, double bound);
+void conformance_check_all(struct conformance *c, const char *what, struct tensor *actual, const double *expected,
+                           double bound);
 /* A single condition. */
 void conformance_require(struct conformance *c, bool condition, const char *what);
 
 /* gradient[i] against central differences of loss() by x[i], in double, for at most 16 of the elements. */
-void conformance_check_gradient(struct conformance *c, const char *what, double (*loss)(void *context), void *context, double *x,
-                                const double *gradient, int64_t count);
+void conformance_check_gradient(struct conformance *c, const char *what, double (*loss)(void *context), void *context,
+                                double *x, const double *gradient, int64_t count);
 
 /* Runs a list; prints one TAP line per case and dtype, numbered on from *number. Returns the number of failed ones. */
 int conformance_run(struct device *device, const struct conformance_case *cases, int *number);

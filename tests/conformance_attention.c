@@ -9,8 +9,9 @@ struct attention_shape {
 
 /* One of them each round, beside a random one. */
 static const struct attention_shape fixed_shapes[] = {
-    {1, 197, 197, 1, 64, false, false, true}, {2, 77, 77, 2, 64, true, false, true},    {3, 33, 1, 2, 64, false, false, false},
-    {4, 77, 1, 2, 64, true, true, false},     {1, 270, 270, 1, 24, true, false, true},  {1, 530, 530, 1, 5, false, false, true},
+    {1, 197, 197, 1, 64, false, false, true}, {2, 77, 77, 2, 64, true, false, true},
+    {3, 33, 1, 2, 64, false, false, false},   {4, 77, 1, 2, 64, true, true, false},
+    {1, 270, 270, 1, 24, true, false, true},  {1, 530, 530, 1, 5, false, false, true},
     {2, 12, 12, 2, 80, true, false, false},   {1, 257, 257, 1, 64, false, false, true},
 };
 
@@ -31,7 +32,8 @@ struct query_work {
   double lse, mean;
 };
 
-static void query_scores(const struct attention_reference *r, int64_t b, int64_t h, int64_t i, int64_t visible, struct query_work *w) {
+static void query_scores(const struct attention_reference *r, int64_t b, int64_t h, int64_t i, int64_t visible,
+                         struct query_work *w) {
   const struct attention_shape *s = r->shape;
   int64_t d = s->head_width;
   const double *q = r->q + (b * s->queries + i) * r->q_stride + h * d;
@@ -54,7 +56,8 @@ static void query_scores(const struct attention_reference *r, int64_t b, int64_t
     w->p[t] = exp(w->s[t] - w->lse);
 }
 
-static void query_output(const struct attention_reference *r, int64_t b, int64_t h, int64_t i, int64_t visible, struct query_work *w) {
+static void query_output(const struct attention_reference *r, int64_t b, int64_t h, int64_t i, int64_t visible,
+                         struct query_work *w) {
   const struct attention_shape *s = r->shape;
   int64_t d = s->head_width, at = ((b * s->queries + i) * s->heads + h) * d;
   w->mean = 0;
@@ -71,10 +74,11 @@ static void query_output(const struct attention_reference *r, int64_t b, int64_t
   }
 }
 
-static void query_gradients(const struct attention_reference *r, int64_t b, int64_t h, int64_t i, int64_t visible, double noise,
-                            const struct query_work *w) {
+static void query_gradients(const struct attention_reference *r, int64_t b, int64_t h, int64_t i, int64_t visible,
+                            double noise, const struct query_work *w) {
   const struct attention_shape *s = r->shape;
-  int64_t d = s->head_width, q0 = (b * s->queries + i) * r->q_stride + h * d, out0 = ((b * s->queries + i) * s->heads + h) * d;
+  int64_t d = s->head_width, q0 = (b * s->queries + i) * r->q_stride + h * d,
+          out0 = ((b * s->queries + i) * s->heads + h) * d;
   double scale = 1 / sqrt((double)d), mean_size = 0;
   for (int64_t t = 0; t < visible; t++)
     mean_size += w->p[t] * w->dp_size[t];
@@ -125,7 +129,8 @@ struct attention_tensors {
   struct tensor *q, *kv, *out, *lse, *dout, *dq, *dkv;
 };
 
-/* What a strided gradient does not own must stay as it was: expected there is NaN's replacement, 3, which the test put. */
+/* What a strided gradient does not own must stay as it was: expected there is NaN's replacement, 3, which the test put.
+ */
 static struct tensor *marked(struct conformance *c, enum dtype dtype, int64_t count) {
   double *values = conformance_doubles(c, count);
   for (int64_t i = 0; i < count; i++)
@@ -197,8 +202,8 @@ static void check_shape(struct conformance *c, enum dtype dtype, const struct at
   struct attention_reference r = {.shape = s, .rounding = dtype == DTYPE_BF16 ? 2.1 * conformance_unit(dtype) : 0};
   r.q_stride = s->packed ? 3 * width : width + 3;
   r.kv_stride = s->packed ? 3 * width : 2 * width + 5;
-  conformance_note(c, "B %d T %d queries %d H %d d %d causal %d position %d packed %d", (int)s->batch, (int)s->tokens, (int)s->queries,
-                   (int)s->heads, (int)s->head_width, s->causal, s->position, s->packed);
+  conformance_note(c, "B %d T %d queries %d H %d d %d causal %d position %d packed %d", (int)s->batch, (int)s->tokens,
+                   (int)s->queries, (int)s->heads, (int)s->head_width, s->causal, s->position, s->packed);
   int64_t q_count = s->batch * s->queries * r.q_stride, kv_count = s->batch * s->tokens * r.kv_stride,
           out_count = s->batch * s->queries * width;
   struct attention_tensors t = {.q = tensor_random(c, dtype, q_count, 1.3), .dq = marked(c, dtype, q_count)};
@@ -278,4 +283,5 @@ static void test_attention_repeats(struct conformance *c, enum dtype dtype) {
   conformance_require(c, same, "another number of threads gives the same numbers");
 }
 
-const struct conformance_case conformance_attention[] = {{"attention", test_attention}, {"attention repeats", test_attention_repeats}, {0}};
+const struct conformance_case conformance_attention[] = {
+    {"attention", test_attention}, {"attention repeats", test_attention_repeats}, {0}};

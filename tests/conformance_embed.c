@@ -7,7 +7,8 @@ static void test_patchify(struct conformance *c, enum dtype dtype) {
           width = patch + conformance_size(c, 12);
   bool bytes = conformance_flag(c);
   conformance_note(c, "batch %d patch %d image %dx%d bytes %d", (int)batch, (int)patch, (int)height, (int)width, bytes);
-  int64_t grid_y = height / patch, grid_x = width / patch, length = 3 * patch * patch, count = batch * grid_y * grid_x * length;
+  int64_t grid_y = height / patch, grid_x = width / patch, length = 3 * patch * patch,
+          count = batch * grid_y * grid_x * length;
   struct patchify call = {.batch = batch,
                           .height = height,
                           .width = width,
@@ -19,11 +20,13 @@ static void test_patchify(struct conformance *c, enum dtype dtype) {
   double *images = conformance_doubles(c, batch * 3 * height * width), *expected = conformance_doubles(c, count);
   for (int64_t i = 0; i < batch * 3 * height * width; i++)
     images[i] = bytes ? floor(256 * conformance_uniform(c)) : conformance_normal(c);
-  struct tensor *image = tensor_from(c, call.image_dtype, batch * 3 * height * width, images), *patches = tensor_result(c, dtype, count);
+  struct tensor *image = tensor_from(c, call.image_dtype, batch * 3 * height * width, images),
+                *patches = tensor_result(c, dtype, count);
   for (int64_t i = 0; i < count; i++) {
     int64_t row = i / length, channel = i % length / (patch * patch), y = i % (patch * patch) / patch, x = i % patch;
     int64_t b = row / (grid_y * grid_x), py = row / grid_x % grid_y * patch + y, px = row % grid_x * patch + x;
-    expected[i] = bytes ? (image->value[((b * height + py) * width + px) * 3 + channel] / 255 - call.mean[channel]) / call.std[channel]
+    expected[i] = bytes ? (image->value[((b * height + py) * width + px) * 3 + channel] / 255 - call.mean[channel]) /
+                              call.std[channel]
                         : image->value[((b * 3 + channel) * height + py) * width + px];
   }
   call.images = image->data;
@@ -50,15 +53,21 @@ static void test_image_embed(struct conformance *c, enum dtype dtype) {
   struct tensor *keep = kept ? choose_patches(c, batch, grid, kept) : NULL;
   kept = kept ? kept : grid;
   bool wanted = conformance_flag(c);
-  conformance_note(c, "batch %d grid %d kept %d width %d keep %d", (int)batch, (int)grid, (int)kept, (int)width, keep != NULL);
+  conformance_note(c, "batch %d grid %d kept %d width %d keep %d", (int)batch, (int)grid, (int)kept, (int)width,
+                   keep != NULL);
   int64_t tokens = 1 + kept;
-  struct tensor *patches = tensor_random(c, dtype, batch * grid * width, 1), *class_embedding = tensor_random(c, DTYPE_F32, width, 1);
-  struct tensor *position = tensor_random(c, DTYPE_F32, (1 + grid) * width, 1), *x = tensor_result(c, DTYPE_F32, batch * tokens * width);
-  struct tensor *dx = tensor_random(c, DTYPE_F32, batch * tokens * width, 1), *dpatches = tensor_result(c, dtype, batch * grid * width);
+  struct tensor *patches = tensor_random(c, dtype, batch * grid * width, 1),
+                *class_embedding = tensor_random(c, DTYPE_F32, width, 1);
+  struct tensor *position = tensor_random(c, DTYPE_F32, (1 + grid) * width, 1),
+                *x = tensor_result(c, DTYPE_F32, batch * tokens * width);
+  struct tensor *dx = tensor_random(c, DTYPE_F32, batch * tokens * width, 1),
+                *dpatches = tensor_result(c, dtype, batch * grid * width);
   struct tensor *dclass = wanted ? tensor_random(c, DTYPE_F32, width, 1) : NULL;
   struct tensor *dposition = wanted ? tensor_random(c, DTYPE_F32, (1 + grid) * width, 1) : NULL;
-  double *expected = conformance_doubles(c, batch * tokens * width), *dpatches_expected = conformance_doubles(c, batch * grid * width);
-  double *dclass_expected = conformance_doubles(c, width), *dposition_expected = conformance_doubles(c, (1 + grid) * width);
+  double *expected = conformance_doubles(c, batch * tokens * width),
+         *dpatches_expected = conformance_doubles(c, batch * grid * width);
+  double *dclass_expected = conformance_doubles(c, width),
+         *dposition_expected = conformance_doubles(c, (1 + grid) * width);
   for (int64_t i = 0; wanted && i < (1 + grid) * width; i++)
     dposition_expected[i] = dposition->value[i];
   for (int64_t i = 0; wanted && i < width; i++)
@@ -66,8 +75,8 @@ static void test_image_embed(struct conformance *c, enum dtype dtype) {
   for (int64_t i = 0; i < batch * tokens * width; i++) {
     int64_t b = i / (tokens * width), t = i / width % tokens, k = i % width;
     int64_t patch = t == 0 ? -1 : keep ? (int64_t)keep->value[b * kept + t - 1] : t - 1;
-    expected[i] =
-        (t == 0 ? class_embedding->value[k] : patches->value[(b * grid + patch) * width + k]) + position->value[(1 + patch) * width + k];
+    expected[i] = (t == 0 ? class_embedding->value[k] : patches->value[(b * grid + patch) * width + k]) +
+                  position->value[(1 + patch) * width + k];
     dposition_expected[(1 + patch) * width + k] += dx->value[i];
     if (t == 0)
       dclass_expected[k] += dx->value[i];
@@ -94,7 +103,8 @@ static void test_image_embed(struct conformance *c, enum dtype dtype) {
   conformance_check_all(c, "dpatches", dpatches, dpatches_expected, 0);
   if (wanted) {
     conformance_check_all(c, "dclass", dclass, dclass_expected, conformance_sum_bound(batch, 4 * (double)batch));
-    conformance_check_all(c, "dposition", dposition, dposition_expected, conformance_sum_bound(batch, 4 * (double)batch));
+    conformance_check_all(c, "dposition", dposition, dposition_expected,
+                          conformance_sum_bound(batch, 4 * (double)batch));
   }
 }
 
@@ -103,13 +113,17 @@ static void test_text_embed(struct conformance *c, enum dtype dtype) {
   int64_t batch = conformance_size(c, 6), tokens = conformance_size(c, 12), width = conformance_size(c, 150),
           vocabulary = conformance_size(c, 20);
   int64_t stride = tokens + conformance_size(c, 4) - 1, rows = batch * tokens;
-  conformance_note(c, "batch %d tokens %d width %d vocabulary %d stride %d", (int)batch, (int)tokens, (int)width, (int)vocabulary,
-                   (int)stride);
-  struct tensor *ids = tensor_indices(c, batch * stride, vocabulary), *table = tensor_random(c, DTYPE_F32, vocabulary * width, 1);
-  struct tensor *position = tensor_random(c, DTYPE_F32, stride * width, 1), *x = tensor_result(c, DTYPE_F32, rows * width);
-  struct tensor *dx = tensor_random(c, DTYPE_F32, rows * width, 1), *dtable = tensor_random(c, DTYPE_F32, vocabulary * width, 1);
+  conformance_note(c, "batch %d tokens %d width %d vocabulary %d stride %d", (int)batch, (int)tokens, (int)width,
+                   (int)vocabulary, (int)stride);
+  struct tensor *ids = tensor_indices(c, batch * stride, vocabulary),
+                *table = tensor_random(c, DTYPE_F32, vocabulary * width, 1);
+  struct tensor *position = tensor_random(c, DTYPE_F32, stride * width, 1),
+                *x = tensor_result(c, DTYPE_F32, rows * width);
+  struct tensor *dx = tensor_random(c, DTYPE_F32, rows * width, 1),
+                *dtable = tensor_random(c, DTYPE_F32, vocabulary * width, 1);
   struct tensor *dposition = tensor_random(c, DTYPE_F32, stride * width, 1), *again = tensor_copy(c, dtable);
-  double *expected = conformance_doubles(c, rows * width), *dtable_expected = conformance_doubles(c, vocabulary * width),
+  double *expected = conformance_doubles(c, rows * width),
+         *dtable_expected = conformance_doubles(c, vocabulary * width),
          *dposition_expected = conformance_doubles(c, stride * width);
   for (int64_t i = 0; i < vocabulary * width; i++)
     dtable_expected[i] = dtable->value[i];

@@ -10,9 +10,11 @@ static void test_gate(struct conformance *c, enum dtype dtype) {
   int64_t rows = conformance_size(c, 90), columns = conformance_size(c, 150), count = rows * columns;
   bool in_place = conformance_flag(c), with_bias = conformance_flag(c);
   conformance_note(c, "rows %d columns %d in place %d bias %d", (int)rows, (int)columns, in_place, with_bias);
-  struct tensor *m = tensor_random(c, dtype, count, 1), *g = tensor_random(c, dtype, count, 3), *du = tensor_random(c, dtype, count, 1);
+  struct tensor *m = tensor_random(c, dtype, count, 1), *g = tensor_random(c, dtype, count, 3),
+                *du = tensor_random(c, dtype, count, 1);
   struct tensor *u = tensor_result(c, dtype, count), *dg = tensor_result(c, dtype, count);
-  struct tensor *dm = in_place ? du : tensor_result(c, dtype, count), *dbias = with_bias ? tensor_random(c, DTYPE_F32, columns, 1) : NULL;
+  struct tensor *dm = in_place ? du : tensor_result(c, dtype, count),
+                *dbias = with_bias ? tensor_random(c, DTYPE_F32, columns, 1) : NULL;
   double *expected = conformance_doubles(c, 3 * count), *bound = conformance_doubles(c, 3 * count);
   double *bias = conformance_doubles(c, columns), *bias_bound = conformance_doubles(c, columns);
   for (int64_t i = 0; i < count; i++) {
@@ -23,13 +25,15 @@ static void test_gate(struct conformance *c, enum dtype dtype) {
     bound[i] = bound[count + i] = 2e-6 * (fabs(expected[i]) + fabs(expected[count + i]));
     bound[2 * count + i] = 3e-6 * fabs(du->value[i] * m->value[i]) * s * (1 + fabs(x) * (1 - s));
     bias[i % columns] += expected[2 * count + i];
-    bias_bound[i % columns] += fabs(expected[2 * count + i]) * (conformance_unit(dtype) + (double)rows * 0x1p-24) + bound[2 * count + i];
+    bias_bound[i % columns] +=
+        fabs(expected[2 * count + i]) * (conformance_unit(dtype) + (double)rows * 0x1p-24) + bound[2 * count + i];
   }
   for (int64_t i = 0; dbias && i < columns; i++) {
     bias[i] += dbias->value[i];
     bias_bound[i] += 1e-6 * fabs(dbias->value[i]);
   }
-  struct gate call = {rows, columns, dtype, m->data, g->data, u->data, du->data, dm->data, dg->data, tensor_data(dbias)};
+  struct gate call = {rows,    columns,  dtype,    m->data,  g->data,
+                      u->data, du->data, dm->data, dg->data, tensor_data(dbias)};
   c->device->op->gate(c->device, &call);
   c->device->op->gate_backward(c->device, &call);
   conformance_check(c, "u", u, expected, bound);
@@ -77,7 +81,8 @@ static void test_token_gate(struct conformance *c, enum dtype dtype) {
   struct tensor *x = tensor_random(c, dtype, rows * width_in, 1), *o = tensor_random(c, dtype, rows * width, 1);
   struct tensor *weight = tensor_random(c, DTYPE_F32, width_in, 0.2), *bias = tensor_random(c, DTYPE_F32, 1, 1);
   struct tensor *dy = tensor_random(c, dtype, rows * width, 1), *dx = tensor_random(c, dtype, rows * width_in, 1);
-  struct tensor *s = tensor_result(c, DTYPE_F32, rows), *y = in_place ? tensor_copy(c, o) : tensor_result(c, dtype, rows * width);
+  struct tensor *s = tensor_result(c, DTYPE_F32, rows),
+                *y = in_place ? tensor_copy(c, o) : tensor_result(c, dtype, rows * width);
   struct tensor *d_o = in_place ? tensor_copy(c, dy) : tensor_result(c, dtype, rows * width);
   struct tensor *dweight = tensor_random(c, DTYPE_F32, width_in, 1), *dbias = tensor_random(c, DTYPE_F32, 1, 1);
   struct token_gate_reference r = {.s = conformance_doubles(c, rows),
@@ -123,7 +128,8 @@ static void test_token_gate(struct conformance *c, enum dtype dtype) {
 static void test_pool(struct conformance *c, enum dtype dtype) {
   int64_t batch = conformance_size(c, 5), tokens = conformance_size(c, 30), width = conformance_size(c, 70);
   bool with_position = conformance_flag(c), accumulate = conformance_flag(c);
-  conformance_note(c, "B %d T %d C %d position %d accumulate %d", (int)batch, (int)tokens, (int)width, with_position, accumulate);
+  conformance_note(c, "B %d T %d C %d position %d accumulate %d", (int)batch, (int)tokens, (int)width, with_position,
+                   accumulate);
   struct tensor *position = tensor_indices(c, batch, tokens), *x = tensor_random(c, dtype, batch * tokens * width, 1);
   struct tensor *out = tensor_result(c, dtype, batch * width), *dout = tensor_random(c, dtype, batch * width, 1);
   struct tensor *dx = accumulate ? tensor_random(c, dtype, x->count, 1) : tensor_result(c, dtype, x->count);
@@ -165,5 +171,8 @@ static void test_pool_average(struct conformance *c, enum dtype dtype) {
   conformance_check_all(c, "dx", dx, dexpected, 1e-6);
 }
 
-const struct conformance_case conformance_gate[] = {
-    {"gate", test_gate}, {"token_gate", test_token_gate}, {"pool", test_pool}, {"pool_average", test_pool_average}, {0}};
+const struct conformance_case conformance_gate[] = {{"gate", test_gate},
+                                                    {"token_gate", test_token_gate},
+                                                    {"pool", test_pool},
+                                                    {"pool_average", test_pool_average},
+                                                    {0}};

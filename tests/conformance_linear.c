@@ -11,10 +11,11 @@ static void test_linear(struct conformance *c, enum dtype dtype) {
   int64_t rows = conformance_size(c, 70), in = conformance_size(c, 90), out = conformance_size(c, 80);
   bool transposed = conformance_flag(c), frozen = conformance_flag(c), with_bias = conformance_flag(c);
   enum dtype y_dtype = conformance_flag(c) ? dtype : DTYPE_F32;
-  conformance_note(c, "rows %d in %d out %d transposed %d frozen %d bias %d y %s", (int)rows, (int)in, (int)out, transposed, frozen,
-                   with_bias, dtype_name(y_dtype));
+  conformance_note(c, "rows %d in %d out %d transposed %d frozen %d bias %d y %s", (int)rows, (int)in, (int)out,
+                   transposed, frozen, with_bias, dtype_name(y_dtype));
   struct tensor *x = tensor_random(c, dtype, rows * in, 1), *weight = tensor_random(c, dtype, in * out, 0.3);
-  struct tensor *bias = with_bias ? tensor_random(c, DTYPE_F32, out, 1) : NULL, *y = tensor_result(c, y_dtype, rows * out);
+  struct tensor *bias = with_bias ? tensor_random(c, DTYPE_F32, out, 1) : NULL,
+                *y = tensor_result(c, y_dtype, rows * out);
   double *expected = conformance_doubles(c, rows * out), *bound = conformance_doubles(c, rows * out);
   for (int64_t r = 0; r < rows; r++)
     for (int64_t o = 0; o < out; o++) {
@@ -49,8 +50,8 @@ static void test_linear_data_gradient(struct conformance *c, enum dtype dtype) {
   int64_t rows = conformance_size(c, 70), in = conformance_size(c, 90), out = conformance_size(c, 80);
   bool transposed = conformance_flag(c), frozen = conformance_flag(c), accumulate = conformance_flag(c);
   enum dtype dx_dtype = conformance_flag(c) ? dtype : DTYPE_F32;
-  conformance_note(c, "rows %d in %d out %d transposed %d frozen %d accumulate %d dx %s", (int)rows, (int)in, (int)out, transposed, frozen,
-                   accumulate, dtype_name(dx_dtype));
+  conformance_note(c, "rows %d in %d out %d transposed %d frozen %d accumulate %d dx %s", (int)rows, (int)in, (int)out,
+                   transposed, frozen, accumulate, dtype_name(dx_dtype));
   struct tensor *dy = tensor_random(c, dtype, rows * out, 1), *weight = tensor_random(c, dtype, in * out, 0.3);
   struct tensor *dx = accumulate ? tensor_random(c, dx_dtype, rows * in, 1) : tensor_result(c, dx_dtype, rows * in);
   double *expected = conformance_doubles(c, rows * in), *bound = conformance_doubles(c, rows * in);
@@ -83,9 +84,11 @@ static void test_linear_data_gradient(struct conformance *c, enum dtype dtype) {
 static void test_linear_weight_gradient(struct conformance *c, enum dtype dtype) {
   int64_t rows = conformance_size(c, 90), in = conformance_size(c, 70), out = conformance_size(c, 80);
   bool transposed = conformance_flag(c), with_bias = conformance_flag(c);
-  conformance_note(c, "rows %d in %d out %d transposed %d dbias %d", (int)rows, (int)in, (int)out, transposed, with_bias);
+  conformance_note(c, "rows %d in %d out %d transposed %d dbias %d", (int)rows, (int)in, (int)out, transposed,
+                   with_bias);
   struct tensor *x = tensor_random(c, dtype, rows * in, 1), *dy = tensor_random(c, dtype, rows * out, 1);
-  struct tensor *dweight = tensor_random(c, DTYPE_F32, in * out, 1), *dbias = with_bias ? tensor_random(c, DTYPE_F32, out, 1) : NULL;
+  struct tensor *dweight = tensor_random(c, DTYPE_F32, in * out, 1),
+                *dbias = with_bias ? tensor_random(c, DTYPE_F32, out, 1) : NULL;
   double *expected = conformance_doubles(c, in * out), *bound = conformance_doubles(c, in * out);
   double *bias_expected = conformance_doubles(c, out), *bias_bound = conformance_doubles(c, out);
   for (int64_t o = 0; o < out; o++) {

@@ -1,4 +1,5 @@
-/* Normalisation, the distillation losses and the contrastive loss. All of it is fp32; both dtypes run the same with other shapes. */
+/* Normalisation, the distillation losses and the contrastive loss. All of it is fp32; both dtypes run the same with
+ * other shapes. */
 #include "conformance.h"
 #include <math.h>
 
@@ -32,7 +33,8 @@ static void test_normalize(struct conformance *c, enum dtype dtype) {
   double smallest = INFINITY;
   for (int64_t r = 0; r < rows; r++) {
     struct normalize_reference reference = {width, x->value + r * width, dy->value + r * width};
-    double length = norm_expected[r] = sqrt(dot(reference.x, reference.x, width)), along = normalize_loss(&reference) / length;
+    double length = norm_expected[r] = sqrt(dot(reference.x, reference.x, width)),
+           along = normalize_loss(&reference) / length;
     for (int64_t i = 0; i < width; i++) {
       y_expected[r * width + i] = reference.x[i] / length;
       dx_expected[r * width + i] = (reference.dy[i] - reference.x[i] * along) / length;
@@ -41,7 +43,8 @@ static void test_normalize(struct conformance *c, enum dtype dtype) {
     if (r == 0 && length > 0.1)
       conformance_check_gradient(c, "reference", normalize_loss, &reference, reference.x, dx_expected, width);
   }
-  struct normalize call = {.rows = rows, .width = width, .x = x->data, .y = y->data, .norm = norm->data, .dy = dy->data, .dx = dx->data};
+  struct normalize call = {
+      .rows = rows, .width = width, .x = x->data, .y = y->data, .norm = norm->data, .dy = dy->data, .dx = dx->data};
   c->device->op->normalize(c->device, &call);
   conformance_check_all(c, "y", y, y_expected, conformance_sum_bound(width, 1));
   conformance_check_all(c, "norm", norm, norm_expected, conformance_sum_bound(width, 2 * sqrt((double)width)));
@@ -52,8 +55,10 @@ static void test_normalize(struct conformance *c, enum dtype dtype) {
 static void test_normalize_zero(struct conformance *c, enum dtype dtype) {
   (void)dtype;
   double zeros[5] = {0};
-  struct tensor *x = tensor_from(c, DTYPE_F32, 5, zeros), *y = tensor_result(c, DTYPE_F32, 5), *norm = tensor_result(c, DTYPE_F32, 1);
-  c->device->op->normalize(c->device, &(struct normalize){.rows = 1, .width = 5, .x = x->data, .y = y->data, .norm = norm->data});
+  struct tensor *x = tensor_from(c, DTYPE_F32, 5, zeros), *y = tensor_result(c, DTYPE_F32, 5),
+                *norm = tensor_result(c, DTYPE_F32, 1);
+  c->device->op->normalize(c->device,
+                           &(struct normalize){.rows = 1, .width = 5, .x = x->data, .y = y->data, .norm = norm->data});
   conformance_check_all(c, "y of a row of zeros", y, zeros, 0);
 }
 
@@ -84,7 +89,8 @@ static void test_distill(struct conformance *c, enum dtype dtype) {
   bool wanted = conformance_flag(c);
   conformance_note(c, "batch %d width %d kind %d gradient %d", (int)batch, (int)width, kind, wanted);
   struct tensor *teacher = tensor_random(c, DTYPE_F32, count, 1), *student = tensor_random(c, DTYPE_F32, count, 1);
-  struct tensor *loss = tensor_from(c, DTYPE_F64, 1, (double[]){0.5}), *dstudent = wanted ? tensor_result(c, DTYPE_F32, count) : NULL;
+  struct tensor *loss = tensor_from(c, DTYPE_F64, 1, (double[]){0.5}),
+                *dstudent = wanted ? tensor_result(c, DTYPE_F32, count) : NULL;
   struct tensor *cosine = wanted ? tensor_result(c, DTYPE_F32, batch) : NULL;
   double *gradient = conformance_doubles(c, count), *cosines = conformance_doubles(c, batch);
   struct distill_reference r = {batch, width, kind, 0.25, conformance_doubles(c, count), teacher->value};
@@ -159,17 +165,19 @@ static double *unit_rows(struct conformance *c, int64_t rows, int64_t width) {
 }
 
 /* Gradients of all rows; returns by the logit scale, from the rows first .. first+count-1. */
-static double contrastive_gradients(struct conformance *c, const struct contrastive_reference *r, int64_t first, int64_t count,
-                                    double *dimages, double *dtexts) {
+static double contrastive_gradients(struct conformance *c, const struct contrastive_reference *r, int64_t first,
+                                    int64_t count, double *dimages, double *dtexts) {
   int64_t global = r->global, width = r->width;
-  double *row = conformance_doubles(c, global), *column = conformance_doubles(c, global), dscale = 0, s = exp(r->logit_scale);
+  double *row = conformance_doubles(c, global), *column = conformance_doubles(c, global), dscale = 0,
+         s = exp(r->logit_scale);
   for (int64_t i = 0; i < global; i++) {
     row[i] = normaliser(r, i, false);
     column[i] = normaliser(r, i, true);
   }
   for (int64_t i = 0; i < global; i++)
     for (int64_t j = 0; j < global; j++) {
-      double a = logit(r, i, j), d = r->weight / (2 * (double)global) * (exp(a - row[i]) + exp(a - column[j]) - (i == j ? 2 : 0));
+      double a = logit(r, i, j),
+             d = r->weight / (2 * (double)global) * (exp(a - row[i]) + exp(a - column[j]) - (i == j ? 2 : 0));
       if (i >= first && i < first + count)
         dscale += d * a;
       for (int64_t k = 0; k < width; k++) {
@@ -184,17 +192,21 @@ static void check_contrastive(struct conformance *c, int64_t global, int64_t wid
   int64_t first = (int64_t)(conformance_uniform(c) * (double)global), count = conformance_size(c, global - first);
   if (count > global - first)
     count = global - first;
-  conformance_note(c, "global %d width %d first %d count %d logit scale %g", (int)global, (int)width, (int)first, (int)count, logit_scale);
+  conformance_note(c, "global %d width %d first %d count %d logit scale %g", (int)global, (int)width, (int)first,
+                   (int)count, logit_scale);
   struct tensor *images = tensor_from(c, DTYPE_F32, global * width, unit_rows(c, global, width));
   struct tensor *texts = tensor_from(c, DTYPE_F32, global * width, unit_rows(c, global, width));
-  struct tensor *scale = tensor_from(c, DTYPE_F32, 1, &logit_scale), *loss = tensor_from(c, DTYPE_F64, 1, (double[]){0.5});
-  struct tensor *dimages = tensor_result(c, DTYPE_F32, count * width), *dtexts = tensor_result(c, DTYPE_F32, count * width);
+  struct tensor *scale = tensor_from(c, DTYPE_F32, 1, &logit_scale),
+                *loss = tensor_from(c, DTYPE_F64, 1, (double[]){0.5});
+  struct tensor *dimages = tensor_result(c, DTYPE_F32, count * width),
+                *dtexts = tensor_result(c, DTYPE_F32, count * width);
   struct tensor *dscale = tensor_from(c, DTYPE_F32, 1, (double[]){0.25});
   double *all_images = conformance_doubles(c, global * width), *all_texts = conformance_doubles(c, global * width);
   struct contrastive_reference r = {global, width, 0.75, scale->value[0], images->value, texts->value};
   double dscale_expected = 0.25 + contrastive_gradients(c, &r, first, count, all_images, all_texts);
   if (global < 30) {
-    double whole = contrastive_gradients(c, &r, 0, global, conformance_doubles(c, global * width), conformance_doubles(c, global * width));
+    double whole = contrastive_gradients(c, &r, 0, global, conformance_doubles(c, global * width),
+                                         conformance_doubles(c, global * width));
     conformance_check_gradient(c, "reference dimages", contrastive_total, &r, r.images, all_images, global * width);
     conformance_check_gradient(c, "reference dtexts", contrastive_total, &r, r.texts, all_texts, global * width);
     conformance_check_gradient(c, "reference dlogit_scale", contrastive_total, &r, &r.logit_scale, &whole, 1);
@@ -212,13 +224,15 @@ static void check_contrastive(struct conformance *c, int64_t global, int64_t wid
                                                               .dimages = dimages->data,
                                                               .dtexts = dtexts->data,
                                                               .dlogit_scale = dscale->data});
-  /* Logits of up to s have errors of s times those of a product of unit vectors; probabilities have the same, relatively. */
+  /* Logits of up to s have errors of s times those of a product of unit vectors; probabilities have the same,
+   * relatively. */
   double logits = conformance_sum_bound(width, s + 8), rows = (double)count / (double)global;
   conformance_check_all(c, "loss", loss, &expected, 4 * logits * rows + 1e-6 * rows);
   double per_row = s / (2 * (double)global) * (4 * logits + conformance_sum_bound(global, 4));
   conformance_check_all(c, "dimages", dimages, all_images + first * width, per_row);
   conformance_check_all(c, "dtexts", dtexts, all_texts + first * width, per_row);
-  conformance_check_all(c, "dlogit_scale", dscale, &dscale_expected, 4 * rows * s * logits + conformance_sum_bound(8, 1));
+  conformance_check_all(c, "dlogit_scale", dscale, &dscale_expected,
+                        4 * rows * s * logits + conformance_sum_bound(8, 1));
 }
 
 static void test_contrastive(struct conformance *c, enum dtype dtype) {

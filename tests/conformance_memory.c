@@ -11,7 +11,8 @@ static const struct select_shape fixed_selects[] = {
 };
 
 /* Scores of one row and head in double: score[2][K], and the sum of absolute terms of the largest. */
-static double half_scores(const struct select_shape *s, const double *queries, const double *keys, int64_t item, double *score) {
+static double half_scores(const struct select_shape *s, const double *queries, const double *keys, int64_t item,
+                          double *score) {
   double largest = 0;
   for (int64_t n = 0; n < 2 * s->n_keys; n++) {
     int64_t side = n / s->n_keys, head = item % s->heads;
@@ -53,8 +54,10 @@ static void expected_slots(const struct select_shape *s, const double *score, in
     slot[t] = side[0][pair[t] / s->knn] * s->n_keys + side[1][pair[t] % s->knn];
 }
 
-/* index[t] against the rule: the same slots where scores are exact; else slots whose sums are the best within `noise`. */
-static bool slots_right(const struct select_shape *s, const double *score, const double *index, bool exact, double noise) {
+/* index[t] against the rule: the same slots where scores are exact; else slots whose sums are the best within `noise`.
+ */
+static bool slots_right(const struct select_shape *s, const double *score, const double *index, bool exact,
+                        double noise) {
   int64_t slot[32];
   expected_slots(s, score, slot);
   for (int64_t t = 0; t < s->knn; t++) {
@@ -124,7 +127,8 @@ static void select_gradients(const struct select_reference *r, const double *wei
       for (int64_t side = 0; side < 2; side++) {
         int64_t slot = (int64_t)r->index[item * s->knn + t], i = side ? slot % s->n_keys : slot / s->n_keys;
         int64_t q0 = (item * 2 + side) * s->half, k0 = ((item % s->heads * 2 + side) * s->n_keys + i) * s->half;
-        double ds = p[t] * (dp[t] - mean), ds_error = (double)(s->rows + s->knn + 8) * 0x1p-24 * p[t] * (fabs(dp[t]) + size);
+        double ds = p[t] * (dp[t] - mean),
+               ds_error = (double)(s->rows + s->knn + 8) * 0x1p-24 * p[t] * (fabs(dp[t]) + size);
         for (int64_t c = 0; c < s->half; c++) {
           r->dqueries[q0 + c] += ds * r->keys[k0 + c];
           r->dkeys[k0 + c] += ds * r->queries[q0 + c];
@@ -155,14 +159,15 @@ static void check_forward(struct conformance *c, const struct select_reference *
       return;
     selected_weights(s, r->score, index, expected);
     for (int64_t t = 0; t < s->knn; t++)
-      conformance_require(c, conformance_within(weight[item * s->knn + t], expected[t], (2 * noise + 2e-6) * expected[t] + 1e-30),
-                          "weights are the softmax of the selected sums");
+      conformance_require(
+          c, conformance_within(weight[item * s->knn + t], expected[t], (2 * noise + 2e-6) * expected[t] + 1e-30),
+          "weights are the softmax of the selected sums");
   }
 }
 
 static void check_select(struct conformance *c, enum dtype dtype, const struct select_shape *s, bool exact) {
-  conformance_note(c, "rows %d heads %d K %d knn %d half %d exact %d", (int)s->rows, (int)s->heads, (int)s->n_keys, (int)s->knn,
-                   (int)s->half, exact);
+  conformance_note(c, "rows %d heads %d K %d knn %d half %d exact %d", (int)s->rows, (int)s->heads, (int)s->n_keys,
+                   (int)s->knn, (int)s->half, exact);
   int64_t query_count = s->rows * s->heads * 2 * s->half, key_count = 2 * s->heads * s->n_keys * s->half;
   int64_t picks = s->rows * s->heads * s->knn;
   struct tensor *queries = exact ? tensor_whole(c, dtype, query_count) : tensor_random(c, dtype, query_count, 1);
@@ -212,8 +217,10 @@ static void check_select(struct conformance *c, enum dtype dtype, const struct s
 }
 
 static void test_select(struct conformance *c, enum dtype dtype) {
-  struct select_shape random = {
-      .rows = conformance_size(c, 30), .heads = conformance_size(c, 4), .n_keys = conformance_size(c, 30), .half = conformance_size(c, 40)};
+  struct select_shape random = {.rows = conformance_size(c, 30),
+                                .heads = conformance_size(c, 4),
+                                .n_keys = conformance_size(c, 30),
+                                .half = conformance_size(c, 40)};
   int64_t limit = random.n_keys < 32 ? random.n_keys : 32;
   random.knn = conformance_size(c, limit);
   random.knn = random.knn > limit ? limit : random.knn;
@@ -230,8 +237,10 @@ static void test_select_nan(struct conformance *c, enum dtype dtype) {
   static const int64_t sizes[][2] = {{8, 4}, {100, 20}}; /* K, knn: few keys, many keys */
   for (int i = 0; i < 2; i++) {
     int64_t n_keys = sizes[i][0], knn = sizes[i][1], picks = ROWS * HEADS * knn;
-    struct tensor *queries = tensor_result(c, dtype, ROWS * HEADS * 2 * HALF), *index = tensor_result(c, DTYPE_I32, picks);
-    struct tensor *keys = tensor_random(c, dtype, 2 * HEADS * n_keys * HALF, 1), *weight = tensor_result(c, DTYPE_F32, picks);
+    struct tensor *queries = tensor_result(c, dtype, ROWS * HEADS * 2 * HALF),
+                  *index = tensor_result(c, DTYPE_I32, picks);
+    struct tensor *keys = tensor_random(c, dtype, 2 * HEADS * n_keys * HALF, 1),
+                  *weight = tensor_result(c, DTYPE_F32, picks);
     struct memory_select call = {ROWS,       HEADS,       n_keys,       knn,  HALF, dtype, queries->data,
                                  keys->data, index->data, weight->data, NULL, NULL, NULL};
     c->device->op->memory_select(c->device, &call);
@@ -249,13 +258,14 @@ static const struct read_shape fixed_reads[] = {
     {64, 7, 9, 768},   {1, 1, 1, 1},       {30, 16, 100, 300}, {400, 8, 3, 64},
 };
 
-static void read_reference(const struct read_shape *s, const double *index, const double *weight, const double *values, const double *dout,
-                           double *result[6]) {
+static void read_reference(const struct read_shape *s, const double *index, const double *weight, const double *values,
+                           const double *dout, double *result[6]) {
   enum { OUT, OUT_BOUND, DWEIGHT, DWEIGHT_BOUND, DVALUES, DVALUES_BOUND };
   for (int64_t j = 0; j < s->rows * s->entries; j++) {
     int64_t row = j / s->entries * s->width, slot = (int64_t)index[j] * s->width;
     for (int64_t c = 0; c < s->width; c++) {
-      double product = weight[j] * values[slot + c], gradient = dout[row + c] * values[slot + c], value = weight[j] * dout[row + c];
+      double product = weight[j] * values[slot + c], gradient = dout[row + c] * values[slot + c],
+             value = weight[j] * dout[row + c];
       result[OUT][row + c] += product;
       result[OUT_BOUND][row + c] += fabs(conformance_sum_bound(s->entries, product));
       result[DWEIGHT][j] += gradient;
@@ -273,8 +283,9 @@ static void check_read(struct conformance *c, enum dtype dtype, const struct rea
   struct tensor *values = tensor_random(c, dtype, value_count, 1), *out = tensor_result(c, dtype, out_count);
   struct tensor *dout = tensor_random(c, dtype, out_count, 1), *dweight = tensor_result(c, DTYPE_F32, count);
   struct tensor *dvalues = tensor_random(c, DTYPE_F32, value_count, 1);
-  double *result[6] = {conformance_doubles(c, out_count), conformance_doubles(c, out_count),   conformance_doubles(c, count),
-                       conformance_doubles(c, count),     conformance_doubles(c, value_count), conformance_doubles(c, value_count)};
+  double *result[6] = {conformance_doubles(c, out_count),   conformance_doubles(c, out_count),
+                       conformance_doubles(c, count),       conformance_doubles(c, count),
+                       conformance_doubles(c, value_count), conformance_doubles(c, value_count)};
   for (int64_t i = 0; i < value_count; i++) {
     result[4][i] = dvalues->value[i];
     result[5][i] = 1e-6 * fabs(dvalues->value[i]);
@@ -311,7 +322,8 @@ static void test_read(struct conformance *c, enum dtype dtype) {
 /* Select and read, with their gradients, to the bit for another number of threads. */
 static void test_memory_repeats(struct conformance *c, enum dtype dtype) {
   enum { ROWS = 300, HEADS = 2, KEYS = 8, KNN = 4, HALF = 24, WIDTH = 40, ENTRIES = HEADS * KNN, SLOTS = KEYS * KEYS };
-  struct tensor *queries = tensor_random(c, dtype, ROWS * HEADS * 2 * HALF, 1), *keys = tensor_random(c, dtype, 2 * HEADS * KEYS * HALF, 1);
+  struct tensor *queries = tensor_random(c, dtype, ROWS * HEADS * 2 * HALF, 1),
+                *keys = tensor_random(c, dtype, 2 * HEADS * KEYS * HALF, 1);
   struct tensor *values = tensor_random(c, dtype, SLOTS * WIDTH, 1), *dout = tensor_random(c, dtype, ROWS * WIDTH, 1);
   struct tensor *result[2][6];
   int threads = c->device->threads;
@@ -325,8 +337,9 @@ static void test_memory_repeats(struct conformance *c, enum dtype dtype) {
     r[5] = tensor_result(c, DTYPE_F32, ROWS * ENTRIES);
     struct tensor *index = tensor_result(c, DTYPE_I32, ROWS * ENTRIES);
     c->device->threads = pass ? 1 : threads;
-    struct memory_select select = {ROWS,       HEADS,       KEYS,       KNN,        HALF,       dtype,     queries->data,
-                                   keys->data, index->data, r[1]->data, r[5]->data, r[2]->data, r[3]->data};
+    struct memory_select select = {ROWS,       HEADS,         KEYS,       KNN,         HALF,
+                                   dtype,      queries->data, keys->data, index->data, r[1]->data,
+                                   r[5]->data, r[2]->data,    r[3]->data};
     struct memory_read read = {ROWS,       ENTRIES,      SLOTS,      WIDTH,      dtype,      index->data,
                                r[1]->data, values->data, r[0]->data, dout->data, r[5]->data, r[4]->data};
     c->device->op->memory_select(c->device, &select);

@@ -18,7 +18,8 @@ static struct norm_row reference_row(const double *x, int64_t width) {
   row.rstd = 1 / sqrt(square / (double)width + 1e-5);
   return row;
 }
-/* How far an error of a few units of the largest |x| goes in y: it is divided by the deviation, twice where rstd itself is off. */
+/* How far an error of a few units of the largest |x| goes in y: it is divided by the deviation, twice where rstd itself
+ * is off. */
 static double norm_bound(const struct norm_row *row, int64_t width, double weight, double bias) {
   double units = conformance_sum_bound(width, 1);
   return 4 * units * (fabs(weight) * (1 + row->largest * row->rstd) * (1 + row->largest * row->rstd) + fabs(bias));
@@ -30,18 +31,20 @@ static void test_norm(struct conformance *c, enum dtype dtype) {
        with_y = conformance_flag(c) || !with_branch;
   bool keep = conformance_flag(c);
   enum dtype y_dtype = conformance_flag(c) ? dtype : DTYPE_F32;
-  conformance_note(c, "rows %d width %d branch %d gamma %d in place %d y %d keep %d", (int)rows, (int)width, with_branch, with_gamma,
-                   in_place, with_y, keep);
-  struct tensor *x = tensor_random(c, DTYPE_F32, count, 2), *branch = with_branch ? tensor_random(c, dtype, count, 1) : NULL;
+  conformance_note(c, "rows %d width %d branch %d gamma %d in place %d y %d keep %d", (int)rows, (int)width,
+                   with_branch, with_gamma, in_place, with_y, keep);
+  struct tensor *x = tensor_random(c, DTYPE_F32, count, 2),
+                *branch = with_branch ? tensor_random(c, dtype, count, 1) : NULL;
   struct tensor *gamma = with_gamma ? tensor_random(c, DTYPE_F32, width, 1) : NULL;
   struct tensor *weight = tensor_random(c, DTYPE_F32, width, 1), *bias = tensor_random(c, DTYPE_F32, width, 1);
   struct tensor *x_out = !with_branch ? NULL : in_place ? x : tensor_result(c, DTYPE_F32, count);
   struct tensor *y = with_y ? tensor_result(c, y_dtype, count) : NULL;
-  struct tensor *mean = keep ? tensor_result(c, DTYPE_F32, rows) : NULL, *rstd = keep ? tensor_result(c, DTYPE_F32, rows) : NULL;
-  double *sum = conformance_doubles(c, count), *sum_bound = conformance_doubles(c, count), *expected = conformance_doubles(c, count),
-         *bound = conformance_doubles(c, count), *mean_expected = conformance_doubles(c, rows),
-         *rstd_expected = conformance_doubles(c, rows), *mean_bound = conformance_doubles(c, rows),
-         *rstd_bound = conformance_doubles(c, rows);
+  struct tensor *mean = keep ? tensor_result(c, DTYPE_F32, rows) : NULL,
+                *rstd = keep ? tensor_result(c, DTYPE_F32, rows) : NULL;
+  double *sum = conformance_doubles(c, count), *sum_bound = conformance_doubles(c, count),
+         *expected = conformance_doubles(c, count), *bound = conformance_doubles(c, count),
+         *mean_expected = conformance_doubles(c, rows), *rstd_expected = conformance_doubles(c, rows),
+         *mean_bound = conformance_doubles(c, rows), *rstd_bound = conformance_doubles(c, rows);
   for (int64_t i = 0; i < count; i++) {
     double added = branch ? branch->value[i] * (gamma ? gamma->value[i % width] : 1) : 0;
     sum[i] = x->value[i] + added;
@@ -99,7 +102,8 @@ static double norm_loss(void *context) {
 }
 
 /* Adds the gradient by x to dx, by weight to dweight; bound likewise. */
-static void norm_reference_backward(const struct norm_reference *r, double *dx, double *dweight, double *bound, double *weight_bound) {
+static void norm_reference_backward(const struct norm_reference *r, double *dx, double *dweight, double *bound,
+                                    double *weight_bound) {
   for (int64_t n = 0; n < r->rows; n++) {
     const double *x = r->x + n * r->width, *dy = r->dy + n * r->width;
     struct norm_row row = reference_row(x, r->width);
@@ -129,7 +133,8 @@ static double *copy_values(struct conformance *c, const struct tensor *tensor) {
 }
 
 /* mean and rstd are those of the reference, so that only the backward is judged. */
-static void norm_statistics(struct conformance *c, const struct norm_reference *r, struct tensor **mean, struct tensor **rstd) {
+static void norm_statistics(struct conformance *c, const struct norm_reference *r, struct tensor **mean,
+                            struct tensor **rstd) {
   double *m = conformance_doubles(c, r->rows), *s = conformance_doubles(c, r->rows);
   for (int64_t n = 0; n < r->rows; n++) {
     struct norm_row row = reference_row(r->x + n * r->width, r->width);
@@ -145,11 +150,11 @@ struct branch_check {
   double *bias_start, *gamma_start;
 };
 /* From the reference's dx: dbranch = gamma dx, its column sums, and those of dx * branch. */
-static void check_branch(struct conformance *c, const struct branch_check *check, const struct tensor *branch, const struct tensor *gamma,
-                         const double *dx, const double *dx_bound, int64_t width) {
+static void check_branch(struct conformance *c, const struct branch_check *check, const struct tensor *branch,
+                         const struct tensor *gamma, const double *dx, const double *dx_bound, int64_t width) {
   int64_t count = branch->count, rows = count / width;
-  double *expected = conformance_doubles(c, count), *bound = conformance_doubles(c, count), *bias_bound = conformance_doubles(c, width),
-         *gamma_bound = conformance_doubles(c, width);
+  double *expected = conformance_doubles(c, count), *bound = conformance_doubles(c, count),
+         *bias_bound = conformance_doubles(c, width), *gamma_bound = conformance_doubles(c, width);
   for (int64_t i = 0; i < count; i++) {
     double factor = gamma ? gamma->value[i % width] : 1;
     expected[i] = factor * dx[i];
@@ -175,13 +180,14 @@ static void check_branch(struct conformance *c, const struct branch_check *check
 
 static void test_norm_backward(struct conformance *c, enum dtype dtype) {
   int64_t rows = conformance_size(c, 80), width = 2 + conformance_size(c, 150), count = rows * width;
-  bool with_dy = conformance_flag(c) || conformance_flag(c), zero = conformance_flag(c), with_branch = conformance_flag(c),
-       with_gamma = conformance_flag(c);
+  bool with_dy = conformance_flag(c) || conformance_flag(c), zero = conformance_flag(c),
+       with_branch = conformance_flag(c), with_gamma = conformance_flag(c);
   bool wanted = conformance_flag(c);
   enum dtype dy_dtype = conformance_flag(c) ? dtype : DTYPE_F32;
-  conformance_note(c, "rows %d width %d dy %d dx_zero %d branch %d gamma %d parameters %d", (int)rows, (int)width, with_dy, zero,
-                   with_branch, with_gamma, wanted);
-  struct tensor *x = tensor_random(c, DTYPE_F32, count, 1), *weight = tensor_random(c, DTYPE_F32, width, 1), *mean, *rstd;
+  conformance_note(c, "rows %d width %d dy %d dx_zero %d branch %d gamma %d parameters %d", (int)rows, (int)width,
+                   with_dy, zero, with_branch, with_gamma, wanted);
+  struct tensor *x = tensor_random(c, DTYPE_F32, count, 1), *weight = tensor_random(c, DTYPE_F32, width, 1), *mean,
+                *rstd;
   struct tensor *dy = with_dy ? tensor_random(c, dy_dtype, count, 1) : NULL,
                 *gamma = with_gamma ? tensor_random(c, DTYPE_F32, width, 1) : NULL;
   struct tensor *branch = tensor_random(c, dtype, count, 1);
@@ -195,9 +201,11 @@ static void test_norm_backward(struct conformance *c, enum dtype dtype) {
     check.bias_start = copy_values(c, check.bias);
     check.gamma_start = copy_values(c, check.dgamma);
   }
-  struct norm_reference reference = {rows, width, copy_values(c, x), copy_values(c, weight), dy ? copy_values(c, dy) : NULL};
+  struct norm_reference reference = {rows, width, copy_values(c, x), copy_values(c, weight),
+                                     dy ? copy_values(c, dy) : NULL};
   norm_statistics(c, &reference, &mean, &rstd);
-  double *gradient = conformance_doubles(c, count), *bound = conformance_doubles(c, count), *weight_bound = conformance_doubles(c, width);
+  double *gradient = conformance_doubles(c, count), *bound = conformance_doubles(c, count),
+         *weight_bound = conformance_doubles(c, width);
   double *dweight_expected = wanted ? copy_values(c, dweight) : conformance_doubles(c, width),
          *weight_gradient = conformance_doubles(c, width);
   double *dbias_expected = wanted ? copy_values(c, dbias) : conformance_doubles(c, width);

@@ -52,8 +52,9 @@ static void test_adamw(struct conformance *c, enum dtype dtype) {
       double scaled = g[i] * call.gradient_scale;
       m[i] = call.beta1 * m[i] + (1 - call.beta1) * scaled;
       v[i] = call.beta2 * v[i] + (1 - call.beta2) * scaled * scaled;
-      p[i] = p[i] * (1 - call.lr * call.decay) - call.lr / (1 - pow(call.beta1, (double)call.step)) * m[i] /
-                                                     (sqrt(v[i]) / sqrt(1 - pow(call.beta2, (double)call.step)) + call.eps);
+      p[i] = p[i] * (1 - call.lr * call.decay) -
+             call.lr / (1 - pow(call.beta1, (double)call.step)) * m[i] /
+                 (sqrt(v[i]) / sqrt(1 - pow(call.beta2, (double)call.step)) + call.eps);
       bound[i] += conformance_sum_bound(8, fabs(p[i]) + 4 * call.lr);
       g[i] = zero ? 0 : g[i];
     }
@@ -66,4 +67,5 @@ static void test_adamw(struct conformance *c, enum dtype dtype) {
     conformance_check(c, "compute copy", t.compute, p, bound);
 }
 
-const struct conformance_case conformance_optimizer[] = {{"sum_of_squares", test_sum_of_squares}, {"adamw", test_adamw}, {0}};
+const struct conformance_case conformance_optimizer[] = {
+    {"sum_of_squares", test_sum_of_squares}, {"adamw", test_adamw}, {0}};

@@ -37,7 +37,8 @@ static void test_activation(struct conformance *c, enum dtype dtype) {
     expected[i] = activate(kind, x->value[i]);
     bound[i] = 0x1p-20 * fabs(expected[i]) * (kind == ACTIVATION_QUICKGELU ? 1 + fabs(x->value[i]) : 1) + 0x1p-126;
   }
-  struct activation_call call = {.rows = rows, .columns = columns, .dtype = dtype, .kind = kind, .x = x->data, .y = y->data};
+  struct activation_call call = {
+      .rows = rows, .columns = columns, .dtype = dtype, .kind = kind, .x = x->data, .y = y->data};
   c->device->op->activation(c->device, &call);
   conformance_check(c, "y", y, expected, bound);
 }
@@ -46,9 +47,11 @@ static void test_activation_backward(struct conformance *c, enum dtype dtype) {
   int64_t rows = conformance_size(c, 90), columns = conformance_size(c, 90), count = rows * columns;
   bool in_place = conformance_flag(c), with_bias = conformance_flag(c);
   enum activation kind = conformance_flag(c) ? ACTIVATION_GELU : ACTIVATION_QUICKGELU;
-  conformance_note(c, "rows %d columns %d kind %d in place %d dbias %d", (int)rows, (int)columns, kind, in_place, with_bias);
+  conformance_note(c, "rows %d columns %d kind %d in place %d dbias %d", (int)rows, (int)columns, kind, in_place,
+                   with_bias);
   struct tensor *x = tensor_random(c, dtype, count, 3), *dy = tensor_random(c, dtype, count, 1);
-  struct tensor *dx = in_place ? dy : tensor_result(c, dtype, count), *dbias = with_bias ? tensor_random(c, DTYPE_F32, columns, 1) : NULL;
+  struct tensor *dx = in_place ? dy : tensor_result(c, dtype, count),
+                *dbias = with_bias ? tensor_random(c, DTYPE_F32, columns, 1) : NULL;
   double *expected = conformance_doubles(c, count), *bound = conformance_doubles(c, count);
   double *bias_expected = conformance_doubles(c, columns), *bias_bound = conformance_doubles(c, columns);
   for (int64_t j = 0; dbias && j < columns; j++)
@@ -57,7 +60,8 @@ static void test_activation_backward(struct conformance *c, enum dtype dtype) {
     expected[i] = activate_slope(kind, x->value[i]) * dy->value[i];
     bound[i] = 0x1p-20 * fabs(dy->value[i]);
     bias_expected[i % columns] += expected[i];
-    bias_bound[i % columns] += conformance_sum_bound(rows, fabs(expected[i]) + 1) + bound[i] + conformance_unit(dtype) * fabs(expected[i]);
+    bias_bound[i % columns] +=
+        conformance_sum_bound(rows, fabs(expected[i]) + 1) + bound[i] + conformance_unit(dtype) * fabs(expected[i]);
   }
   struct activation_reference reference = {count, kind, conformance_doubles(c, count), conformance_doubles(c, count)};
   for (int64_t i = 0; i < count; i++) {
@@ -99,7 +103,8 @@ static void test_cast(struct conformance *c, enum dtype dtype) {
 static void test_add(struct conformance *c, enum dtype dtype) {
   (void)dtype;
   int64_t count = conformance_size(c, 40000);
-  double scale = conformance_normal(c), *expected = conformance_doubles(c, count), *bound = conformance_doubles(c, count);
+  double scale = conformance_normal(c), *expected = conformance_doubles(c, count),
+         *bound = conformance_doubles(c, count);
   conformance_note(c, "count %d", (int)count);
   struct tensor *x = tensor_random(c, DTYPE_F32, count, 1), *y = tensor_random(c, DTYPE_F32, count, 1);
   for (int64_t i = 0; i < count; i++) {
@@ -113,7 +118,8 @@ static void test_add(struct conformance *c, enum dtype dtype) {
 static void test_copies(struct conformance *c, enum dtype dtype) {
   int64_t count = conformance_size(c, 5000), element = (int64_t)dtype_size(dtype);
   conformance_note(c, "count %d", (int)count);
-  struct tensor *x = tensor_random(c, dtype, count, 1), *y = tensor_result(c, dtype, count), *filled = tensor_result(c, DTYPE_F32, count);
+  struct tensor *x = tensor_random(c, dtype, count, 1), *y = tensor_result(c, dtype, count),
+                *filled = tensor_result(c, DTYPE_F32, count);
   double *expected = conformance_doubles(c, count);
   c->device->op->copy(c->device, y->data, x->data, (size_t)(count * element));
   conformance_check_all(c, "copy", y, x->value, 0);

@@ -1,5 +1,6 @@
-/* make_features FILE.h5 [NOISE [FAULT]]: a features file of 40 images in groups of 4, two captions each, with wrong captions, for
- * test_postproc.sh. FAULT: width, index, nan, short; or scenes: keys of the four drawn scenes val00000000 ... */
+/* make_features FILE.h5 [NOISE [FAULT]]: a features file of 40 images in groups of 4, two captions each, with wrong
+ * captions, for test_postproc.sh. FAULT: width, index, nan, short; or scenes: keys of the four drawn scenes val00000000
+ * ... */
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -68,8 +69,10 @@ static enum status write_features(struct store *store, double noise, const char 
     owner[3] = IMAGES;
   int narrow = strcmp(fault, "width") == 0;
   TRY(store_write(store, "image/features", DTYPE_F32, 2, (const int64_t[]){IMAGES, WIDTH}, images));
-  TRY(store_write(store, "text/features", DTYPE_F32, 2, (const int64_t[]){narrow ? TEXTS * 2 : TEXTS, narrow ? WIDTH / 2 : WIDTH}, texts));
-  TRY(store_write(store, "text/image", DTYPE_I64, 1, (const int64_t[]){strcmp(fault, "short") == 0 ? TEXTS - 1 : TEXTS}, owner));
+  TRY(store_write(store, "text/features", DTYPE_F32, 2,
+                  (const int64_t[]){narrow ? TEXTS * 2 : TEXTS, narrow ? WIDTH / 2 : WIDTH}, texts));
+  TRY(store_write(store, "text/image", DTYPE_I64, 1, (const int64_t[]){strcmp(fault, "short") == 0 ? TEXTS - 1 : TEXTS},
+                  owner));
   TRY(store_write(store, "image/group", DTYPE_I64, 1, (const int64_t[]){IMAGES}, group));
   TRY(store_write(store, "negative/features", DTYPE_F32, 2, (const int64_t[]){NEGATIVES, WIDTH}, negatives));
   TRY(store_write(store, "negative/right_text", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, right));

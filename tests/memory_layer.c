@@ -1,21 +1,32 @@
 #include "memory_layer.h"
 
-static void apply_linear(const struct memory_layer *l, enum memory_parameter weight, int64_t in, int64_t out, const float *x, float *y) {
-  l->device->op->linear(
-      l->device,
-      &(struct linear){
-          .rows = l->rows, .in = in, .out = out, .x = x, .weight = l->parameter[weight], .bias = l->parameter[weight + 1], .y = y});
+static void apply_linear(const struct memory_layer *l, enum memory_parameter weight, int64_t in, int64_t out,
+                         const float *x, float *y) {
+  l->device->op->linear(l->device, &(struct linear){.rows = l->rows,
+                                                    .in = in,
+                                                    .out = out,
+                                                    .x = x,
+                                                    .weight = l->parameter[weight],
+                                                    .bias = l->parameter[weight + 1],
+                                                    .y = y});
 }
 
-static void linear_gradients(const struct memory_layer *l, enum memory_parameter weight, int64_t in, int64_t out, const float *x,
-                             const float *dy, float *dx, bool accumulate) {
-  l->device->op->linear_weight_gradient(
-      l->device,
-      &(struct linear_weight_gradient){
-          .rows = l->rows, .in = in, .out = out, .x = x, .dy = dy, .dweight = l->gradient[weight], .dbias = l->gradient[weight + 1]});
-  l->device->op->linear_data_gradient(
-      l->device, &(struct linear_data_gradient){
-                     .rows = l->rows, .in = in, .out = out, .accumulate = accumulate, .dy = dy, .weight = l->parameter[weight], .dx = dx});
+static void linear_gradients(const struct memory_layer *l, enum memory_parameter weight, int64_t in, int64_t out,
+                             const float *x, const float *dy, float *dx, bool accumulate) {
+  l->device->op->linear_weight_gradient(l->device, &(struct linear_weight_gradient){.rows = l->rows,
+                                                                                    .in = in,
+                                                                                    .out = out,
+                                                                                    .x = x,
+                                                                                    .dy = dy,
+                                                                                    .dweight = l->gradient[weight],
+                                                                                    .dbias = l->gradient[weight + 1]});
+  l->device->op->linear_data_gradient(l->device, &(struct linear_data_gradient){.rows = l->rows,
+                                                                                .in = in,
+                                                                                .out = out,
+                                                                                .accumulate = accumulate,
+                                                                                .dy = dy,
+                                                                                .weight = l->parameter[weight],
+                                                                                .dx = dx});
 }
 
 static void allocate_work(struct memory_layer *l) {
@@ -61,7 +72,14 @@ void memory_layer_run(struct memory_layer *l) {
                              .out = l->m,
                              .dweight = l->dweight,
                              .dvalues = l->gradient[VALUES]};
-  struct gate gate = {.rows = l->rows, .columns = l->value_width, .m = l->m, .g = l->g, .u = l->u, .du = l->du, .dm = l->dm, .dg = l->dg};
+  struct gate gate = {.rows = l->rows,
+                      .columns = l->value_width,
+                      .m = l->m,
+                      .g = l->g,
+                      .u = l->u,
+                      .du = l->du,
+                      .dm = l->dm,
+                      .dg = l->dg};
   bool swilu = l->parameter[SWILU_WEIGHT], projected = l->parameter[OUTPUT_WEIGHT], gated = l->parameter[GATE_WEIGHT];
   int64_t query_width = l->heads * 2 * l->half;
   apply_linear(l, QUERY_WEIGHT, l->width, query_width, l->x, l->queries);

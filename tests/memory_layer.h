@@ -1,5 +1,5 @@
-/* The memory layer (product keys, SwiLU, value projection, scalar gate) put together from device operations in fp32, for tests that know
- * its numbers. A parameter that is NULL switches its part off. */
+/* The memory layer (product keys, SwiLU, value projection, scalar gate) put together from device operations in fp32,
+ * for tests that know its numbers. A parameter that is NULL switches its part off. */
 #ifndef MEMCLIP_TESTS_MEMORY_LAYER_H
 #define MEMCLIP_TESTS_MEMORY_LAYER_H
 #include "device/device.h"

@@ -194,7 +194,8 @@ static void test_checksum(void **state) {
     run[i] = (uint8_t)(random_bits(&key, i / 8) >> 8 * (i % 8));
   for (size_t size = 12280; size < sizeof run; size += 12283)
     for (size_t start = 0; start < 3; start++)
-      assert_int_equal(checksum_crc32c(7, run + start, size - start), checksum_crc32c_portable(7, run + start, size - start));
+      assert_int_equal(checksum_crc32c(7, run + start, size - start),
+                       checksum_crc32c_portable(7, run + start, size - start));
   uint32_t whole = checksum_crc32c(0, data, sizeof data);
   assert_int_equal(checksum_crc32c(checksum_crc32c(0, data, 123), data + 123, sizeof data - 123), whole);
 }

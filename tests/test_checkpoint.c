@@ -34,10 +34,13 @@ static const struct checkpoint_content *content_of(int64_t step) {
   static struct checkpoint_content content;
   for (int i = 0; i < ELEMENTS; i++)
     weights[i] = (float)step + (float)i * 1e-3f;
-  tensors[0] =
-      (struct checkpoint_tensor){.name = "model/visual.2.mlp.values", .dtype = DTYPE_F32, .axes = 1, .shape = {ELEMENTS}, .data = weights};
-  tensors[1] = (struct checkpoint_tensor){
-      .name = "model/visual.4.mlp.values", .dtype = DTYPE_F32, .axes = 1, .shape = {ELEMENTS}, .alias_of = "model/visual.2.mlp.values"};
+  tensors[0] = (struct checkpoint_tensor){
+      .name = "model/visual.2.mlp.values", .dtype = DTYPE_F32, .axes = 1, .shape = {ELEMENTS}, .data = weights};
+  tensors[1] = (struct checkpoint_tensor){.name = "model/visual.4.mlp.values",
+                                          .dtype = DTYPE_F32,
+                                          .axes = 1,
+                                          .shape = {ELEMENTS},
+                                          .alias_of = "model/visual.2.mlp.values"};
   numbers[0] = (struct checkpoint_number){"progress/step", (double)step};
   content = (struct checkpoint_content){
       .tensors = tensors, .tensor_count = 2, .numbers = numbers, .number_count = 1, .texts = texts, .text_count = 1};
@@ -135,7 +138,9 @@ static void test_damage(void **state) {
   assert_ok(checkpoint_writer_submit(writer, content_of(450), 450, true, false));
   assert_ok(checkpoint_writer_wait(writer));
   checkpoint_writer_close(writer);
-  assert_names("rhythm", "archive best.h5 latest.h5 step_0000450.h5 step_0000500.h5 step_0000600.h5 step_0000700.h5 step_800.h5 ");
+  assert_names(
+      "rhythm",
+      "archive best.h5 latest.h5 step_0000450.h5 step_0000500.h5 step_0000600.h5 step_0000700.h5 step_800.h5 ");
   assert_newest("rhythm", 450, 3);
   assert_holds("rhythm/best.h5", 450);
 }
@@ -227,8 +232,8 @@ static void test_small_file_system(void **state) {
   memory_release(words);
 }
 
-/* A writer killed at any moment leaves a directory whose newest file is whole. Runs first: a child of a process that has used OpenMP cannot
- * use it any more. */
+/* A writer killed at any moment leaves a directory whose newest file is whole. Runs first: a child of a process that
+ * has used OpenMP cannot use it any more. */
 static void test_killed(void **state) {
   (void)state;
   int64_t newest = -1;

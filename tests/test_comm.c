@@ -1,4 +1,5 @@
-/* Collectives, run by comm.sh on 1, 2 and 4 ranks. Rank 0 prints one TAP line per check; `test_comm MODE` plays one of the faults instead.
+/* Collectives, run by comm.sh on 1, 2 and 4 ranks. Rank 0 prints one TAP line per check; `test_comm MODE` plays one of
+ * the faults instead.
  */
 #include "base/checksum.h"
 #include "base/clock.h"
@@ -70,7 +71,8 @@ static void check_sums(void) {
   static const size_t counts[] = {0, 1, 3, 2048, 4097, 100003, 262144, 262145, 1500001};
   for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
     const size_t count = counts[c];
-    float *data = memory_allocate((count + 1) * sizeof *data, "sum"), *again = memory_allocate((count + 1) * sizeof *again, "sum");
+    float *data = memory_allocate((count + 1) * sizeof *data, "sum"),
+          *again = memory_allocate((count + 1) * sizeof *again, "sum");
     fill(data, count, comm_rank());
     fill(again, count, comm_rank());
     data[count] = 42;
@@ -177,9 +179,11 @@ static void check_agreement(void) {
   enum status mine = STATUS_OK;
   if (comm_rank() == comm_size() - 1)
     mine = error_set(STATUS_SYSTEM, "the last rank failed");
-  check(comm_agree(mine) == STATUS_SYSTEM && strcmp(error_message(), "the last rank failed") == 0, "one failure is everybody's");
+  check(comm_agree(mine) == STATUS_SYSTEM && strcmp(error_message(), "the last rank failed") == 0,
+        "one failure is everybody's");
   mine = error_set(comm_rank() % 2 == 0 ? STATUS_INPUT : STATUS_SYSTEM, "rank %d failed", comm_rank());
-  check(comm_agree(mine) == STATUS_INPUT && strcmp(error_message(), "rank 0 failed") == 0, "the lowest failing rank decides");
+  check(comm_agree(mine) == STATUS_INPUT && strcmp(error_message(), "rank 0 failed") == 0,
+        "the lowest failing rank decides");
 }
 
 static double cpu_seconds(void) {

@@ -1,4 +1,5 @@
-/* Pictures: decoding, resizing with every instruction set, crops, damage; and the pixels of the reference where it is at hand. */
+/* Pictures: decoding, resizing with every instruction set, crops, damage; and the pixels of the reference where it is
+ * at hand. */
 #include "config.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -31,7 +32,8 @@ static double cubic(double x) {
 }
 
 /* One pass along an axis in the plainest form: in [lines, in, step] -> out [lines, out, step]. */
-static void plain_pass(const uint8_t *from, int lines, int in, int out, size_t line_bytes, size_t step, uint8_t *to, size_t to_line_bytes, size_t to_step) {
+static void plain_pass(const uint8_t *from, int lines, int in, int out, size_t line_bytes, size_t step, uint8_t *to,
+                       size_t to_line_bytes, size_t to_step) {
   const double scale = (double)in / out, width = scale > 1 ? scale : 1;
   for (int x = 0; x < out; x++) {
     const double centre = (x + 0.5) * scale;
@@ -43,7 +45,8 @@ static void plain_pass(const uint8_t *from, int lines, int in, int out, size_t l
       for (int c = 0; c < 3; c++) {
         int64_t total = 1 << 21;
         for (int i = first; i < end; i++)
-          total += (int64_t)round(cubic((i - centre + 0.5) / width) / sum * (1 << 22)) * from[line * line_bytes + i * step + c];
+          total += (int64_t)round(cubic((i - centre + 0.5) / width) / sum * (1 << 22)) *
+                   from[line * line_bytes + i * step + c];
         total >>= 22;
         to[line * to_line_bytes + x * to_step + c] = (uint8_t)(total < 0 ? 0 : total > 255 ? 255 : total);
       }
@@ -51,7 +54,8 @@ static void plain_pass(const uint8_t *from, int lines, int in, int out, size_t l
 }
 
 static void plain_resize(const struct image *from, int width, int height, bool rows_first, uint8_t *out) {
-  uint8_t *middle = memory_allocate((size_t)3 * (rows_first ? from->width : width) * (rows_first ? height : from->height), "test");
+  uint8_t *middle =
+      memory_allocate((size_t)3 * (rows_first ? from->width : width) * (rows_first ? height : from->height), "test");
   const size_t in_bytes = (size_t)from->width * 3, out_bytes = (size_t)width * 3;
   if (rows_first) {
     plain_pass(from->pixels, from->width, from->height, height, 3, in_bytes, middle, 3, in_bytes);
@@ -153,9 +157,12 @@ static void test_transform_is_resize_and_cut(void **state) {
     const int left = (int)rint((width - size) / 2.0), top = (int)rint((height - size) / 2.0);
     uint8_t *cut = memory_allocate((size_t)size * size * 3, "test");
     assert_int_equal(image_transform_eval(&image, size, &workspace, cut), STATUS_OK);
-    assert_int_equal(image_resize(&image, &(struct image_box){0, 0, image.width, image.height}, width, height, &workspace, &out), STATUS_OK);
+    assert_int_equal(
+        image_resize(&image, &(struct image_box){0, 0, image.width, image.height}, width, height, &workspace, &out),
+        STATUS_OK);
     for (int y = 0; y < size; y++)
-      assert_memory_equal(cut + (size_t)y * size * 3, out.pixels + ((size_t)(top + y) * width + left) * 3, (size_t)size * 3);
+      assert_memory_equal(cut + (size_t)y * size * 3, out.pixels + ((size_t)(top + y) * width + left) * 3,
+                          (size_t)size * 3);
     memory_release(cut);
     image_release(&image);
     image_release(&out);
@@ -169,7 +176,8 @@ static void test_crop_box(void **state) {
   for (uint64_t i = 0; i < 2000; i++) {
     const int width = 1 + below(i * 2, 300), height = 1 + below(i * 2 + 1, 300);
     const struct random_key sample = {.seed = 3, .index = i, .use = RANDOM_CROP};
-    const struct image_box box = image_crop_box(width, height, &range, &sample), again = image_crop_box(width, height, &range, &sample);
+    const struct image_box box = image_crop_box(width, height, &range, &sample),
+                           again = image_crop_box(width, height, &range, &sample);
     assert_memory_equal(&box, &again, sizeof box);
     assert_true(box.left >= 0 && box.top >= 0 && box.width > 0 && box.height > 0);
     assert_true(box.left + box.width <= width && box.top + box.height <= height);
@@ -214,8 +222,10 @@ static void test_encode_and_damage(void **state) {
 static void test_limits(void **state) {
   (void)state;
   struct image image = {0};
-  static const uint8_t huge[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13, 'I', 'H', 'D', 'R', 0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20, 8, 2, 0, 0, 0,
-                                 0x05, 0x62, 0x15, 0xed, 0, 0, 0, 0, 'I', 'D', 'A', 'T', 0x35, 0xaf, 0x06, 0x1e};
+  static const uint8_t huge[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0,    0, 0,    13,
+                                 'I',  'H', 'D', 'R', 0,    0,    0x4e, 0x20, 0,    0, 0x4e, 0x20,
+                                 8,    2,   0,   0,   0,    0x05, 0x62, 0x15, 0xed, 0, 0,    0,
+                                 0,    'I', 'D', 'A', 'T',  0x35, 0xaf, 0x06, 0x1e};
   assert_int_equal(image_decode(huge, sizeof huge, NULL, &image), STATUS_INPUT);
   assert_non_null(strstr(error_message(), "20000 x 20000"));
   assert_non_null(strstr(error_message(), "data.max_image_megapixels"));
@@ -283,8 +293,8 @@ static void check_case(const json_t *entry, struct image_workspace *workspace) {
   }
   struct image_box box;
   int size;
-  json_unpack(json_object_get(entry, "crop"), "{s:i,s:i,s:i,s:i,s:i}", "left", &box.left, "top", &box.top, "width", &box.width, "height", &box.height, "size",
-              &size);
+  json_unpack(json_object_get(entry, "crop"), "{s:i,s:i,s:i,s:i,s:i}", "left", &box.left, "top", &box.top, "width",
+              &box.width, "height", &box.height, "size", &size);
   assert_int_equal(image_transform_crop(&image, &box, size, workspace, out), STATUS_OK);
   check_pixels(stem, "crop", size, out);
   memory_release(out);
@@ -303,8 +313,7 @@ static void test_reference(void **state) {
   struct image_workspace workspace = {0};
   size_t index;
   json_t *entry;
-  json_array_foreach(json_object_get(root, "cases"), index, entry)
-    check_case(entry, &workspace);
+  json_array_foreach(json_object_get(root, "cases"), index, entry) check_case(entry, &workspace);
   image_workspace_release(&workspace);
   json_decref(root);
 }
@@ -316,9 +325,15 @@ static void test_no_leak(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_resize_is_the_formula), cmocka_unit_test(test_kernels_agree), cmocka_unit_test(test_transform_is_resize_and_cut),
-      cmocka_unit_test(test_crop_box),              cmocka_unit_test(test_encode_and_damage), cmocka_unit_test(test_limits),
-      cmocka_unit_test(test_png_file),              cmocka_unit_test(test_reference),     cmocka_unit_test(test_no_leak),
+      cmocka_unit_test(test_resize_is_the_formula),
+      cmocka_unit_test(test_kernels_agree),
+      cmocka_unit_test(test_transform_is_resize_and_cut),
+      cmocka_unit_test(test_crop_box),
+      cmocka_unit_test(test_encode_and_damage),
+      cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_png_file),
+      cmocka_unit_test(test_reference),
+      cmocka_unit_test(test_no_leak),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

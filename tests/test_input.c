@@ -74,8 +74,10 @@ static void test_values(void **state) {
       {"0*1", "x:1:8: a repeat count is at least 1"},
       {"runs/a", "x:1:8: put quotes around the text that begins with runs/: a / without quotes ends the group"},
       {"#", "x:1:8: '#' cannot stand here; a text needs quotes, as in k = 'text'"},
-      {"(1,2)", "x:1:8: '(' cannot stand here: there are no complex numbers and no indices; write all values of a list after the ="},
-      {"'abc", "x:1:8: this text has no closing quote (') (the text that begins in line 1 runs over the end of its line: is its closing "
+      {"(1,2)", "x:1:8: '(' cannot stand here: there are no complex numbers and no indices; write all values of a list "
+                "after the ="},
+      {"'abc", "x:1:8: this text has no closing quote (') (the text that begins in line 1 runs over the end of its "
+               "line: is its closing "
                "quote missing?)"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -88,7 +90,9 @@ static void test_values(void **state) {
 static void test_groups(void **state) {
   (void)state;
   struct namelist list = {0};
-  assert_int_equal(namelist_parse("f", "\xef\xbb\xbf! note\n&One a=1 B = 2,\n c=T/ ! end\n$two /&three\nx = 'y' &END\n", &list), STATUS_OK);
+  assert_int_equal(
+      namelist_parse("f", "\xef\xbb\xbf! note\n&One a=1 B = 2,\n c=T/ ! end\n$two /&three\nx = 'y' &END\n", &list),
+      STATUS_OK);
   assert_int_equal(list.group_count, 3);
   assert_string_equal(list.groups[0].name, "one");
   assert_string_equal(list.groups[1].name, "two");
@@ -107,12 +111,16 @@ static void test_syntax_failures(void **state) {
   expect_failure("&run stage='pretrain'\n", "x.nml:1:1: the group &run is not closed: put a / after its last key");
   expect_failure("&run\n stage='pretrain'\n&model /",
                  "x.nml:3:1: a new group begins here, but &run of line 1 is not closed: put a / before");
-  expect_failure("stage='x'", "x.nml:1:1: expected a group such as &run; between groups only comments (! ...) may stand (did a / without "
-                              "quotes end a group early?)");
+  expect_failure(
+      "stage='x'",
+      "x.nml:1:1: expected a group such as &run; between groups only comments (! ...) may stand (did a / without "
+      "quotes end a group early?)");
   expect_failure("&run /\n&run /", "x.nml:2:1: the group &run stands already in line 1: put its keys together");
-  expect_failure("&run 5 /", "x.nml:1:6: expected a key such as \"seed = 1\", or / to end the group &run, but found '5'");
+  expect_failure("&run 5 /",
+                 "x.nml:1:6: expected a key such as \"seed = 1\", or / to end the group &run, but found '5'");
   expect_failure("&run stage /", "x.nml:1:6: expected = after stage");
-  expect_failure("&memory layers(1)=2 /", "x.nml:1:15: indices and members are not used here: write all values of layers after the =");
+  expect_failure("&memory layers(1)=2 /",
+                 "x.nml:1:15: indices and members are not used here: write all values of layers after the =");
   expect_failure("&run stage='distill\n seed=1 /\n",
                  "x.nml:1:12: this text has no closing quote (') (the text that begins in line 1 runs over the end "
                  "of its line: is its closing quote missing?)");
@@ -121,15 +129,19 @@ static void test_syntax_failures(void **state) {
 static void test_names(void **state) {
   (void)state;
   expect_failure("&optimizer lr=1 /", "x.nml:1:1: there is no group &optimizer; did you mean &optim?");
-  expect_failure("&training lr=1 /",
-                 "x.nml:1:1: there is no group &training; the groups are &run, &model, &teacher, &memory, &data, &loss, &optim, "
-                 "&validation, &early_stop, &checkpoint, &eval, &segment, &debug");
-  expect_failure("&optim\n wamup_steps=1 /", "x.nml:2:2: there is no key wamup_steps in &optim; did you mean warmup_steps?");
+  expect_failure(
+      "&training lr=1 /",
+      "x.nml:1:1: there is no group &training; the groups are &run, &model, &teacher, &memory, &data, &loss, &optim, "
+      "&validation, &early_stop, &checkpoint, &eval, &segment, &debug");
+  expect_failure("&optim\n wamup_steps=1 /",
+                 "x.nml:2:2: there is no key wamup_steps in &optim; did you mean warmup_steps?");
   expect_failure("&run\n lr=1 /", "x.nml:2:2: there is no key lr in &run: it belongs to &optim");
-  expect_failure("&run bacth_size=1 /", "x.nml:1:6: there is no key bacth_size in &run; did you mean batch_size of &data?");
+  expect_failure("&run bacth_size=1 /",
+                 "x.nml:1:6: there is no key bacth_size in &run; did you mean batch_size of &data?");
   expect_failure("&optim learning_rate=1 /", "x.nml:1:8: there is no key learning_rate in &optim; did you mean lr?");
   expect_failure("&memory mem_v_dim=1 /", "x.nml:1:9: there is no key mem_v_dim in &memory; did you mean v_dim?");
-  expect_failure("&memory colour=1 /", "x.nml:1:9: there is no key colour in &memory; \"memclip --describe memory\" lists them");
+  expect_failure("&memory colour=1 /",
+                 "x.nml:1:9: there is no key colour in &memory; \"memclip --describe memory\" lists them");
   expect_failure("&optim lr=1 \n LR=2 /", "x.nml:2:2: optim.lr stands already in line 1");
 }
 
@@ -137,7 +149,8 @@ static void test_types(void **state) {
   (void)state;
   expect_failure("&run seed='1' /", "x.nml:1:11: run.seed takes an integer, not '1'");
   expect_failure("&run seed=1.5 /", "x.nml:1:11: run.seed takes an integer, not 1.5");
-  expect_failure("&run seed=99999999999999999999 /", "x.nml:1:11: run.seed: 99999999999999999999 is too large for an integer");
+  expect_failure("&run seed=99999999999999999999 /",
+                 "x.nml:1:11: run.seed: 99999999999999999999 is too large for an integer");
   expect_failure("&run seed=-1 /", "x.nml:1:11: run.seed is -1, but must be from 0 to 9007199254740992");
   expect_failure("&run seed=1 2 /", "x.nml:1:13: run.seed takes one value; a second one stands here");
   expect_failure("&optim lr=nan /", "x.nml:1:11: optim.lr takes a number, not nan");
@@ -147,9 +160,11 @@ static void test_types(void **state) {
   expect_failure("&optim beta1=1 /", "x.nml:1:14: optim.beta1 is 1, but must be from 0 to 0.999999");
   expect_failure("&memory gated=1 /", "x.nml:1:15: memory.gated takes .true. or .false., not 1");
   expect_failure("&run stage=distill /", "x.nml:1:12: run.stage takes a text, which needs quotes: stage = 'distill'");
-  expect_failure("&run stage='distil' /",
-                 "x.nml:1:12: run.stage='distil' is none of pretrain, distill, finetune, eval, segment; did you mean 'distill'?");
-  expect_failure("&data crop_scale=0.5,0.6,,0.8 /", "x.nml:1:26: value 3 of data.crop_scale is left out and has no default");
+  expect_failure(
+      "&run stage='distil' /",
+      "x.nml:1:12: run.stage='distil' is none of pretrain, distill, finetune, eval, segment; did you mean 'distill'?");
+  expect_failure("&data crop_scale=0.5,0.6,,0.8 /",
+                 "x.nml:1:26: value 3 of data.crop_scale is left out and has no default");
 }
 
 static void test_defaults(void **state) {
@@ -174,13 +189,14 @@ static void test_defaults(void **state) {
 static void test_reading(void **state) {
   (void)state;
   struct settings s;
-  assert_int_equal(read_settings("&RUN Stage='finetune', directory='r' log_every=7 /\n"
-                                 "&model weights='w.h5' train='text','vision:last2' image_mean=3*0.5 image_std=.5 5.d-1 0.5 /\n"
-                                 "&memory layers = 2, 4,\n 6, /\n"
-                                 "&data train='a::b' 'c' crop_scale=,0.95 resampled=t weights=2 1 /\n"
-                                 "&segment /\n",
-                                 &s),
-                   STATUS_OK);
+  assert_int_equal(
+      read_settings("&RUN Stage='finetune', directory='r' log_every=7 /\n"
+                    "&model weights='w.h5' train='text','vision:last2' image_mean=3*0.5 image_std=.5 5.d-1 0.5 /\n"
+                    "&memory layers = 2, 4,\n 6, /\n"
+                    "&data train='a::b' 'c' crop_scale=,0.95 resampled=t weights=2 1 /\n"
+                    "&segment /\n",
+                    &s),
+      STATUS_OK);
   assert_string_equal(s.run.stage, "finetune");
   assert_int_equal(s.run.log_every, 7);
   assert_int_equal(s.model.train.count, 2);
@@ -232,7 +248,8 @@ static void test_set(void **state) {
 
 static void test_checks(void **state) {
   (void)state;
-  expect_failure("&run directory='r' /", "x.nml: run.stage must be given: one of pretrain, distill, finetune, eval, segment");
+  expect_failure("&run directory='r' /",
+                 "x.nml: run.stage must be given: one of pretrain, distill, finetune, eval, segment");
   expect_failure("&run stage='eval' /", "x.nml: run.directory must be given: the folder for the run's files");
   expect_failure("&run stage='distill' directory='r' /", "x.nml: teacher.weights must be given: distill imitates it");
   expect_failure("&run stage='distill' directory='r' / &teacher weights='t' / &data train='a' /",
@@ -245,7 +262,8 @@ static void test_checks(void **state) {
                  "x.nml:4:8: optim.warmup_steps is 5, but the run ends at step 5 (optim.max_steps)");
   expect_failure(MINIMAL "&loss short_weight=0 long_weight=0 /",
                  "x.nml:4:22: loss.long_weight and short_weight are both 0: there is nothing to minimise");
-  expect_failure(MINIMAL "&early_stop metric='loss' /", "x.nml:4:13: early_stop.metric is 'loss', but must be 'auto' or begin with val/");
+  expect_failure(MINIMAL "&early_stop metric='loss' /",
+                 "x.nml:4:13: early_stop.metric is 'loss', but must be 'auto' or begin with val/");
   expect_failure("&run stage='eval' directory='r' / &model weights='w' / &eval datasets='coco','val' /",
                  "x.nml: eval.root must be given, or the root of coco itself");
   expect_failure("&run stage='eval' directory='r' / &model weights='w' / &eval /",
@@ -253,8 +271,10 @@ static void test_checks(void **state) {
 }
 
 /* A value that differs from the default, written for a namelist. */
-static void append_random_value(const struct key *key, const struct random_key *random, uint64_t *counter, struct text *out) {
-  double low = isinf(key->minimum) ? -5 : key->minimum, high = isinf(key->maximum) || key->maximum > 1e6 ? low + 1000 : key->maximum;
+static void append_random_value(const struct key *key, const struct random_key *random, uint64_t *counter,
+                                struct text *out) {
+  double low = isinf(key->minimum) ? -5 : key->minimum,
+         high = isinf(key->maximum) || key->maximum > 1e6 ? low + 1000 : key->maximum;
   bool list = key->type == KEY_TEXTS || key->type == KEY_INTEGERS || key->type == KEY_REALS;
   int count = list ? 1 + (int)random_below(random, (*counter)++, 15) : 1;
   for (int i = 0; i < count; i++) {
@@ -273,7 +293,8 @@ static void append_random_value(const struct key *key, const struct random_key *
   }
 }
 
-/* Random settings, written and read: the same, whatever the values. The group checks are met by the stage segment with few rules. */
+/* Random settings, written and read: the same, whatever the values. The group checks are met by the stage segment with
+ * few rules. */
 static void test_used_round_trip(void **state) {
   (void)state;
   for (uint64_t trial = 0; trial < 20; trial++) {
@@ -286,16 +307,18 @@ static void test_used_round_trip(void **state) {
       text_append_format(&content, "&%s\n", key_group_table[g].name);
       for (size_t i = 0; i < key_table_count; i++) {
         const struct key *key = &key_table[i];
-        bool fixed = strcmp(key->group, "memory") == 0 || strncmp(key->name, "image_", 6) == 0 || strcmp(key->name, "csv_separator") == 0;
+        bool fixed = strcmp(key->group, "memory") == 0 || strncmp(key->name, "image_", 6) == 0 ||
+                     strcmp(key->name, "csv_separator") == 0;
         if (strcmp(key->group, key_group_table[g].name) != 0 || fixed || strcmp(key->name, "stage") == 0)
           continue;
         text_append_format(&content, "%s = ", key->name);
         append_random_value(key, &random, &counter, &content);
         text_append_string(&content, "\n");
       }
-      text_append_string(&content, strcmp(key_group_table[g].name, "run") == 0      ? "stage='segment' /\n"
-                                   : strcmp(key_group_table[g].name, "memory") == 0 ? "layers=0,1,2,3,4,5,6,7,8,9,10,11,12,13 knn=3 /\n"
-                                                                                    : "/\n");
+      text_append_string(&content, strcmp(key_group_table[g].name, "run") == 0 ? "stage='segment' /\n"
+                                   : strcmp(key_group_table[g].name, "memory") == 0
+                                       ? "layers=0,1,2,3,4,5,6,7,8,9,10,11,12,13 knn=3 /\n"
+                                       : "/\n");
     }
     struct settings s, again;
     if (input_read_text("x", content.data, NULL, 0, &s, NULL) != STATUS_OK)
@@ -325,9 +348,10 @@ static void test_used_paths(void **state) {
   struct text used = {0};
   char here[4096], *expected;
   assert_non_null(getcwd(here, sizeof here));
-  assert_int_equal(
-      read_settings("&run stage='pretrain' directory='/r' / &model config='ViT-B-16' / &data train='a.tar::b.tar' vocabulary='v.gz' /", &s),
-      STATUS_OK);
+  assert_int_equal(read_settings("&run stage='pretrain' directory='/r' / &model config='ViT-B-16' / &data "
+                                 "train='a.tar::b.tar' vocabulary='v.gz' /",
+                                 &s),
+                   STATUS_OK);
   input_write_used(&s, &used);
   expected = text_format("train = '%s/a.tar::%s/b.tar'\n", here, here);
   assert_non_null(strstr(used.data, expected));
@@ -352,19 +376,20 @@ static void test_resume(void **state) {
   assert_int_equal(read_settings(MINIMAL, &then), STATUS_OK);
   input_write_used(&then, &used);
   settings_release(&then);
-  assert_int_equal(read_settings("&run stage='pretrain' directory='r' threads=3 / &model config='ViT-B-16' / &data train='a.tar' /\n"
-                                 "&optim epochs=20 / &eval protocol='tulip' /",
-                                 &now),
-                   STATUS_OK);
+  assert_int_equal(
+      read_settings("&run stage='pretrain' directory='r' threads=3 / &model config='ViT-B-16' / &data train='a.tar' /\n"
+                    "&optim epochs=20 / &eval protocol='tulip' /",
+                    &now),
+      STATUS_OK);
   text_clear(&warnings);
   assert_int_equal(input_compare_for_resume(&now, used.data, collect), STATUS_OK);
-  assert_string_equal(warnings.data,
-                      "run.threads is 3, was 0 when this run began\noptim.epochs is 20, was 10 when this run began: its results change\n");
+  assert_string_equal(warnings.data, "run.threads is 3, was 0 when this run began\noptim.epochs is 20, was 10 when "
+                                     "this run began: its results change\n");
   settings_release(&now);
   assert_int_equal(read_settings(MINIMAL "&optim lr=1e-3 clip_norm=1 / &memory layers=1 /", &now), STATUS_OK);
   assert_int_equal(input_compare_for_resume(&now, used.data, collect), STATUS_INPUT);
-  assert_non_null(strstr(
-      error_message(), "\n  the group &memory is there, was absent\n  optim.lr is 0.001, was 0.0005\n  optim.clip_norm is 1.0, was 0.0\n"));
+  assert_non_null(strstr(error_message(), "\n  the group &memory is there, was absent\n  optim.lr is 0.001, was "
+                                          "0.0005\n  optim.clip_norm is 1.0, was 0.0\n"));
   settings_release(&now);
   text_release(&used);
 }
@@ -380,9 +405,8 @@ static void test_describe(void **state) {
   (void)state;
   static char out[200000];
   assert_int_equal(describe("optim.lr", out, sizeof out), STATUS_OK);
-  assert_string_equal(
-      out,
-      "  lr = 5e-4\n      number, at least 0\n      Peak learning rate.\n      Stages: pretrain distill finetune. On resume: must stay.\n");
+  assert_string_equal(out, "  lr = 5e-4\n      number, at least 0\n      Peak learning rate.\n      Stages: pretrain "
+                           "distill finetune. On resume: must stay.\n");
   assert_int_equal(describe(NULL, out, sizeof out), STATUS_OK);
   for (size_t i = 0; i < key_table_count; i++)
     assert_non_null(strstr(out, key_table[i].name));
@@ -401,19 +425,21 @@ static void test_reference(void **state) {
   FILE *file = fmemopen(out, sizeof out, "w");
   input_write_reference(file);
   fclose(file);
-  static const char *const sets[] = {"run.stage=pretrain", "run.directory=r", "model.config=c", "data.train=t", "memory.layers=1"};
+  static const char *const sets[] = {"run.stage=pretrain", "run.directory=r", "model.config=c", "data.train=t",
+                                     "memory.layers=1"};
   struct settings s;
   if (input_read_text("reference.nml", out, sets, 5, &s, NULL) != STATUS_OK)
     fail_msg("%s", error_message());
   settings_release(&s);
 }
 
-/* Damaged input is refused in words or read, never worse: characters of a good input are replaced, doubled and left out. */
+/* Damaged input is refused in words or read, never worse: characters of a good input are replaced, doubled and left
+ * out. */
 static void test_damage(void **state) {
   (void)state;
   static const char alphabet[] = "&$/!'\"=,*(). \n\t\r19eTx{}\\\xff";
-  static const char good[] =
-      MINIMAL "&memory layers=2,4 3*5 /\n&optim lr=1d-3 no_decay='*a','b''c' \"d\" / ! end\n&eval datasets=2* 'coco' /\n";
+  static const char good[] = MINIMAL
+      "&memory layers=2,4 3*5 /\n&optim lr=1d-3 no_decay='*a','b''c' \"d\" / ! end\n&eval datasets=2* 'coco' /\n";
   for (uint64_t trial = 0; trial < 3000; trial++) {
     struct random_key random = {.seed = trial, .use = RANDOM_TEST};
     char content[2 * sizeof good];

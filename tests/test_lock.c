@@ -27,8 +27,8 @@ static void count_waiting(const char *message) {
 }
 
 static void write_holder(const char *host, long pid, const char *job, double heartbeat) {
-  char *content =
-      text_format("{\"host\": \"%s\", \"pid\": %ld, \"job\": \"%s\", \"started\": 1, \"heartbeat\": %.0f}", host, pid, job, heartbeat);
+  char *content = text_format("{\"host\": \"%s\", \"pid\": %ld, \"job\": \"%s\", \"started\": 1, \"heartbeat\": %.0f}",
+                              host, pid, job, heartbeat);
   assert_int_equal(file_write_atomic(path, content, strlen(content)), STATUS_OK);
   memory_release(content);
 }
@@ -210,10 +210,12 @@ static int teardown(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_unheld),       cmocka_unit_test(test_other_host),        cmocka_unit_test(test_same_job),
-      cmocka_unit_test(test_torn),         cmocka_unit_test(test_pid_used_again),    cmocka_unit_test(test_same_process),
-      cmocka_unit_test(test_dead_process), cmocka_unit_test(test_end_while_waiting), cmocka_unit_test(test_loss),
-      cmocka_unit_test(test_heartbeat),    cmocka_unit_test(test_provenance),
+      cmocka_unit_test(test_unheld),         cmocka_unit_test(test_other_host),
+      cmocka_unit_test(test_same_job),       cmocka_unit_test(test_torn),
+      cmocka_unit_test(test_pid_used_again), cmocka_unit_test(test_same_process),
+      cmocka_unit_test(test_dead_process),   cmocka_unit_test(test_end_while_waiting),
+      cmocka_unit_test(test_loss),           cmocka_unit_test(test_heartbeat),
+      cmocka_unit_test(test_provenance),
   };
   int failed = cmocka_run_group_tests_name("lock", tests, setup, teardown);
   return failed ? failed : (int)memory_report_live(true);

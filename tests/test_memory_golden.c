@@ -1,5 +1,5 @@
-/* The memory layer against numbers that were computed in double precision by an independent brute-force program and confirmed by finite
- * differences: tensors filled with s sin(a i + b). */
+/* The memory layer against numbers that were computed in double precision by an independent brute-force program and
+ * confirmed by finite differences: tensors filled with s sin(a i + b). */
 #include "memory_layer.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-/* The memory layer against the published layer's own outputs and gradients, where those files are at hand: the folder `memory` under
- * MEMCLIP_REFERENCE, or under ../shared/reference beside the source tree. */
+/* The memory layer against the published layer's own outputs and gradients, where those files are at hand: the folder
+ * `memory` under MEMCLIP_REFERENCE, or under ../shared/reference beside the source tree. */
 #include "memory_layer.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -67,7 +67,8 @@ static void check(const char *what, const float *block, const struct tensor_entr
 }
 
 static struct memory_layer layer_of(const struct safetensors *file) {
-  const struct tensor_entry *x = find(file, "in", "x"), *slots = find(file, "out", "slots"), *keys = find(file, "w", "keys");
+  const struct tensor_entry *x = find(file, "in", "x"), *slots = find(file, "out", "slots"),
+                            *keys = find(file, "w", "keys");
   struct memory_layer layer = {.device = device,
                                .width = x->shape[2],
                                .rows = x->elements / x->shape[2],
@@ -146,9 +147,10 @@ static int open_device(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test_prestate(test_file, "reference.safetensors"), cmocka_unit_test_prestate(test_file, "plain_value.safetensors"),
-      cmocka_unit_test_prestate(test_file, "value_is_width.safetensors"), cmocka_unit_test_prestate(test_file, "gated.safetensors"),
-      cmocka_unit_test_prestate(test_file, "wide.safetensors")};
+  const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(test_file, "reference.safetensors"),
+                                     cmocka_unit_test_prestate(test_file, "plain_value.safetensors"),
+                                     cmocka_unit_test_prestate(test_file, "value_is_width.safetensors"),
+                                     cmocka_unit_test_prestate(test_file, "gated.safetensors"),
+                                     cmocka_unit_test_prestate(test_file, "wide.safetensors")};
   return cmocka_run_group_tests(tests, open_device, NULL);
 }

@@ -66,7 +66,8 @@ static int64_t plain_image_rank(const struct retrieval *set, int64_t image) {
     if (set->image_of_text[own] != image)
       continue;
     for (int64_t j = 0; j < set->text_count; j++)
-      rank += score(set, image, j) > score(set, image, own) || (score(set, image, j) == score(set, image, own) && j < own);
+      rank +=
+          score(set, image, j) > score(set, image, own) || (score(set, image, j) == score(set, image, own) && j < own);
     least = least < 0 || rank < least ? rank : least;
   }
   return least;
@@ -100,8 +101,8 @@ static void test_brute_force(void **state) {
   for (size_t isa = 0; isa < 3; isa++) {
     setenv("MEMCLIP_ISA", instruction_sets[isa], 1);
     for (uint64_t seed = 0; seed < 40; seed++)
-      check_sample(1 + (int64_t)random_number(7, seed, 60), (int64_t)random_number(8, seed, 100), 1 + (int64_t)random_number(9, seed, 20),
-                   seed);
+      check_sample(1 + (int64_t)random_number(7, seed, 60), (int64_t)random_number(8, seed, 100),
+                   1 + (int64_t)random_number(9, seed, 20), seed);
   }
   unsetenv("MEMCLIP_ISA");
 }
@@ -155,7 +156,8 @@ static void test_summary(void **state) {
   assert_true(metric_median((const float[]){3, 1, 2, 8}, 4) == 2.5 && metric_mean((const float[]){3, 1}, 2) == 2);
 }
 
-/* The interval of a share p of n single values is close to p +- 1.96 sqrt(p (1 - p) / n); whole groups that agree widen it. */
+/* The interval of a share p of n single values is close to p +- 1.96 sqrt(p (1 - p) / n); whole groups that agree widen
+ * it. */
 static void test_bootstrap(void **state) {
   (void)state;
   enum { COUNT = 1000 };
@@ -199,12 +201,14 @@ static void test_loss(void **state) {
     sample.images[i] *= 0.2f;
     sample.texts[i] *= 0.2f;
   }
-  double ours = metric_contrastive_loss(sample.images, sample.texts, 45, 12, 14.3), plain = plain_loss(&sample.set, 14.3);
+  double ours = metric_contrastive_loss(sample.images, sample.texts, 45, 12, 14.3),
+         plain = plain_loss(&sample.set, 14.3);
   assert_true(fabs(ours - plain) <= 1e-5 * plain);
   release_sample(&sample);
 }
 
-/* Images on the axes; each has its own text. Image 2 is closest to the text of 3, its companion in group 1; image 4 is alone. */
+/* Images on the axes; each has its own text. Image 2 is closest to the text of 3, its companion in group 1; image 4 is
+ * alone. */
 static void test_groups_and_negatives(void **state) {
   (void)state;
   const float images[5 * 3] = {1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0.6f, 0.8f, 1, 0, 0};
@@ -214,13 +218,14 @@ static void test_groups_and_negatives(void **state) {
   const int64_t right[] = {0, 1, 2}, image[] = {0, 1, 2};
   const char *const kinds[] = {"swap", "swap", "attribute"};
   struct measure_list list;
-  measure_retrieval(&(struct retrieval){images, texts, 5, 5, 3, owner}, &(struct measure_extras){group, negatives, right, image, kinds, 3},
-                    100, 0, &list);
+  measure_retrieval(&(struct retrieval){images, texts, 5, 5, 3, owner},
+                    &(struct measure_extras){group, negatives, right, image, kinds, 3}, 100, 0, &list);
   const struct measure *measure = measure_find(&list, "within_group_R@1");
   assert_non_null(measure);
   assert_true(measure->count == 4 && measure->value == 0.5);
   measure = measure_find(&list, "within_group_image_to_text_R@1");
-  assert_true(measure->count == 4 && measure->value == 0.5 && measure->interval.low < 0.5 && measure->interval.high > 0.5);
+  assert_true(measure->count == 4 && measure->value == 0.5 && measure->interval.low < 0.5 &&
+              measure->interval.high > 0.5);
   measure = measure_find(&list, "negative_accuracy_swap");
   assert_true(measure->count == 2 && measure->value == 0.5);
   measure = measure_find(&list, "negative_accuracy_attribute");
@@ -253,10 +258,12 @@ static void *read_tensor(const struct safetensors *file, const char *name, enum 
 }
 
 static void compare_reference(const struct safetensors *file, const json_t *expected) {
-  float *images = read_tensor(file, "image_features", DTYPE_F32), *texts = read_tensor(file, "text_features", DTYPE_F32);
+  float *images = read_tensor(file, "image_features", DTYPE_F32),
+        *texts = read_tensor(file, "text_features", DTYPE_F32);
   int64_t *owner = read_tensor(file, "owner", DTYPE_I64);
   const int64_t *image_shape = safetensors_find(file, "image_features")->shape;
-  const struct retrieval set = {images, texts, image_shape[0], safetensors_find(file, "owner")->elements, image_shape[1], owner};
+  const struct retrieval set = {images,         texts, image_shape[0], safetensors_find(file, "owner")->elements,
+                                image_shape[1], owner};
   struct measure_list list;
   measure_retrieval(&set, NULL, 10, 0, &list);
   assert_int_equal(list.count, 10);
@@ -268,7 +275,8 @@ static void compare_reference(const struct safetensors *file, const json_t *expe
   for (int d = 0; d < 2; d++) {
     const struct measure *ranks = measure_find(&list, d == 0 ? "image_to_text_mean_rank" : "text_to_image_mean_rank");
     for (int64_t i = 0; i < ranks->count; i++)
-      assert_int_equal((int64_t)ranks->values[i], json_integer_value(json_array_get(json_object_get(expected, lists[d]), (size_t)i)));
+      assert_int_equal((int64_t)ranks->values[i],
+                       json_integer_value(json_array_get(json_object_get(expected, lists[d]), (size_t)i)));
   }
   measure_release(&list);
   memory_release(images);

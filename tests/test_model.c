@@ -11,22 +11,33 @@
 #include <cmocka.h>
 
 static struct device *device;
-static const struct model_switches plain = {.pooled_last_block = false, .skip_frozen = false}, saving = {.pooled_last_block = true, .skip_frozen = true};
+static const struct model_switches plain = {.pooled_last_block = false, .skip_frozen = false},
+                                   saving = {.pooled_last_block = true, .skip_frozen = true};
 
-#define MODEL(vision, text, rest) \
-  "{\"embed_dim\": 12, \"quick_gelu\": true, \"vision_cfg\": {\"image_size\": 20, \"layers\": 3, \"width\": 32, \"head_width\": 8, \"patch_size\": 6" vision "}, " \
-  "\"text_cfg\": {\"context_length\": 13, \"vocab_size\": 41, \"width\": 24, \"heads\": 2, \"layers\": 2" text "}" rest "}"
-#define MEMORY(layers, rest) ", \"memory\": {\"layers\": [" layers "], \"n_keys\": 5, \"heads\": 2, \"knn\": 3, \"k_dim\": 8, \"v_dim\": 10" rest "}"
+#define MODEL(vision, text, rest)                                                                                      \
+  "{\"embed_dim\": 12, \"quick_gelu\": true, \"vision_cfg\": {\"image_size\": 20, \"layers\": 3, \"width\": 32, "      \
+  "\"head_width\": 8, \"patch_size\": 6" vision "}, "                                                                  \
+  "\"text_cfg\": {\"context_length\": 13, \"vocab_size\": 41, \"width\": 24, \"heads\": 2, \"layers\": 2" text         \
+  "}" rest "}"
+#define MEMORY(layers, rest)                                                                                           \
+  ", \"memory\": {\"layers\": [" layers "], \"n_keys\": 5, \"heads\": 2, \"knn\": 3, \"k_dim\": 8, \"v_dim\": 10" rest \
+  "}"
 
-static const struct { const char *name, *json; } models[] = {
+static const struct {
+  const char *name, *json;
+} models[] = {
     {"plain", MODEL("", "", "")},
     {"LayerScale", MODEL(", \"ls_init_value\": 0.3", ", \"ls_init_value\": 0.2", "")},
     {"average pooling", MODEL(", \"pool_type\": \"avg\", \"no_ln_pre\": true", "", "")},
     {"average, norm after pooling", MODEL(", \"pool_type\": \"avg\", \"final_ln_after_pool\": true", "", "")},
     {"memory", MODEL("", "", MEMORY("0, 1", ""))},
     {"memory in the last block, gated", MODEL("", "", MEMORY("1, 2", ", \"gated\": true, \"share_values\": false"))},
-    {"memory as wide as the tower", MODEL("", "", ", \"memory\": {\"layers\": [1], \"n_keys\": 5, \"heads\": 3, \"knn\": 5, \"k_dim\": 6, \"swilu_projection\": false, \"gated\": true}")},
-    {"memory in the text tower", MODEL("", "", ", \"memory\": {\"tower\": \"text\", \"layers\": [0, 1], \"n_keys\": 4, \"heads\": 2, \"knn\": 2, \"k_dim\": 6, \"swilu_projection\": true}")},
+    {"memory as wide as the tower", MODEL("", "",
+                                          ", \"memory\": {\"layers\": [1], \"n_keys\": 5, \"heads\": 3, \"knn\": 5, "
+                                          "\"k_dim\": 6, \"swilu_projection\": false, \"gated\": true}")},
+    {"memory in the text tower", MODEL("", "",
+                                       ", \"memory\": {\"tower\": \"text\", \"layers\": [0, 1], \"n_keys\": 4, "
+                                       "\"heads\": 2, \"knn\": 2, \"k_dim\": 6, \"swilu_projection\": true}")},
 };
 enum { MODELS = sizeof models / sizeof *models, COUNT = 3, WIDTH = 12 };
 
@@ -37,7 +48,8 @@ struct result {
   int64_t elements;
 };
 
-static struct result run(const char *json, enum dtype dtype, struct model_switches switches, const char *train, bool crop) {
+static struct result run(const char *json, enum dtype dtype, struct model_switches switches, const char *train,
+                         bool crop) {
   struct result result;
   struct model *model = tiny_model_open(device, json, dtype, switches, 7, train);
   struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11);
@@ -63,7 +75,8 @@ static double distance(const float *a, const float *b, int64_t count) {
 
 static void expect_equal(const char *what, const struct result *a, const struct result *b, double bound) {
   assert_int_equal(a->elements, b->elements);
-  const double images = distance(a->images, b->images, COUNT * WIDTH), texts = distance(a->texts, b->texts, COUNT * WIDTH),
+  const double images = distance(a->images, b->images, COUNT * WIDTH),
+               texts = distance(a->texts, b->texts, COUNT * WIDTH),
                gradient = distance(a->gradient, b->gradient, a->elements);
   if (!(images <= bound) || !(texts <= bound) || !(gradient <= bound))
     fail_msg("%s: features differ by %g and %g, gradients by %g (bound %g)", what, images, texts, gradient, bound);
@@ -72,7 +85,8 @@ static void expect_equal(const char *what, const struct result *a, const struct 
 static void savings_change_nothing(void **state) {
   (void)state;
   for (int m = 0; m < MODELS; m++) {
-    struct result reference = run(models[m].json, DTYPE_F32, plain, "all", false), other = run(models[m].json, DTYPE_F32, saving, "all", true);
+    struct result reference = run(models[m].json, DTYPE_F32, plain, "all", false),
+                  other = run(models[m].json, DTYPE_F32, saving, "all", true);
     expect_equal(models[m].name, &other, &reference, 1e-5);
     memory_release(other.gradient);
     struct model_switches checkpointing = saving;
@@ -88,7 +102,8 @@ static void frozen_parts_are_skipped_exactly(void **state) {
   (void)state;
   static const char *const words[] = {"memory", "vision:last1", "text", "visual.proj", "*.mlp.*"};
   for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
-    struct result reference = run(models[4].json, DTYPE_F32, plain, words[w], false), other = run(models[4].json, DTYPE_F32, saving, words[w], true);
+    struct result reference = run(models[4].json, DTYPE_F32, plain, words[w], false),
+                  other = run(models[4].json, DTYPE_F32, saving, words[w], true);
     expect_equal(words[w], &other, &reference, 1e-5);
     memory_release(other.gradient);
     memory_release(reference.gradient);
@@ -98,21 +113,24 @@ static void frozen_parts_are_skipped_exactly(void **state) {
 static void bf16_is_near_fp32(void **state) {
   (void)state;
   for (int m = 0; m < 4; m++) { /* memories select by rank, which rounding may change */
-    struct result reference = run(models[m].json, DTYPE_F32, saving, "all", true), other = run(models[m].json, DTYPE_BF16, saving, "all", true);
+    struct result reference = run(models[m].json, DTYPE_F32, saving, "all", true),
+                  other = run(models[m].json, DTYPE_BF16, saving, "all", true);
     expect_equal(models[m].name, &other, &reference, 0.03);
     memory_release(other.gradient);
     memory_release(reference.gradient);
   }
 }
 
-/* (L(p + e d) - L(p - e d)) / 2e against <gradient, d> for a random direction d over all parameters, relative to the size that the sum may have. */
+/* (L(p + e d) - L(p - e d)) / 2e against <gradient, d> for a random direction d over all parameters, relative to the
+ * size that the sum may have. */
 static double slope_error(struct model *model, const struct tiny_batch *batch, uint64_t direction_number) {
   struct parameters *list = &model->parameters;
   const size_t bytes = (size_t)list->trainable_elements * sizeof(float);
   const struct random_key key = {3, direction_number, RANDOM_TEST, 0};
   const double step = 2e-3;
   float images[COUNT * WIDTH], texts[COUNT * WIDTH];
-  float *gradient = memory_allocate(bytes, "gradient"), *values = memory_allocate(bytes, "values"), *moved = memory_allocate(bytes, "moved");
+  float *gradient = memory_allocate(bytes, "gradient"), *values = memory_allocate(bytes, "values"),
+        *moved = memory_allocate(bytes, "moved");
   double slope = 0, size = 0, loss[2];
   tiny_model_run(model, batch, true, images, texts);
   device->op->copy_out(device, gradient, list->gradient, bytes);
@@ -138,7 +156,8 @@ static int compare_doubles(const void *a, const void *b) {
   return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 
-/* The median over directions and batches: on the way of one a memory may select another slot, where the loss has a step. */
+/* The median over directions and batches: on the way of one a memory may select another slot, where the loss has a
+ * step. */
 static void gradients_match_finite_differences(void **state) {
   enum { DIRECTIONS = 5 };
   (void)state;
@@ -175,8 +194,12 @@ static void configuration_survives_writing(void **state) {
 
 static void published_sizes_are_counted(void **state) {
   (void)state;
-  static const struct { const char *name; int64_t parameters; } known[] = {{"ViT-B-32-quickgelu", 151277313}, {"ViT-B-16-quickgelu", 149620737}, {"ViT-S-32-alt-quickgelu", 43224449},
-                                                                          {"ViT-M-16-alt-quickgelu", 78978177}, {"ViT-L-14-336-quickgelu", 427944193}, {"ViT-H-14-quickgelu", 986109441}};
+  static const struct {
+    const char *name;
+    int64_t parameters;
+  } known[] = {{"ViT-B-32-quickgelu", 151277313},     {"ViT-B-16-quickgelu", 149620737},
+               {"ViT-S-32-alt-quickgelu", 43224449},  {"ViT-M-16-alt-quickgelu", 78978177},
+               {"ViT-L-14-336-quickgelu", 427944193}, {"ViT-H-14-quickgelu", 986109441}};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
     struct clip_config config;
     struct model *model;
@@ -203,8 +226,12 @@ static void unknown_activation_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(savings_change_nothing),        cmocka_unit_test(frozen_parts_are_skipped_exactly), cmocka_unit_test(bf16_is_near_fp32),
-      cmocka_unit_test(gradients_match_finite_differences), cmocka_unit_test(configuration_survives_writing),   cmocka_unit_test(published_sizes_are_counted),
+      cmocka_unit_test(savings_change_nothing),
+      cmocka_unit_test(frozen_parts_are_skipped_exactly),
+      cmocka_unit_test(bf16_is_near_fp32),
+      cmocka_unit_test(gradients_match_finite_differences),
+      cmocka_unit_test(configuration_survives_writing),
+      cmocka_unit_test(published_sizes_are_counted),
       cmocka_unit_test(unknown_activation_is_refused),
   };
   if (device_open("cpu", 0, &device) != STATUS_OK)

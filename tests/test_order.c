@@ -26,7 +26,8 @@ static void test_permutations(void **state) {
     for (size_t w = 0; w < sizeof windows / sizeof windows[0]; w++)
       for (int shuffle = SHUFFLE_NONE; shuffle <= SHUFFLE_WINDOW; shuffle++)
         for (uint64_t seed = 0; seed < 3; seed++) {
-          struct order order = {.seed = seed, .count = counts[c], .shuffle = (enum shuffle)shuffle, .window = windows[w]};
+          struct order order = {
+              .seed = seed, .count = counts[c], .shuffle = (enum shuffle)shuffle, .window = windows[w]};
           assert_permutation(&order, 0);
           assert_permutation(&order, counts[c]); /* the next pass */
         }
@@ -76,7 +77,8 @@ static void test_resampled(void **state) {
   (void)state;
   static const int64_t bounds[] = {0, 100, 100, 400};
   static const double weights[] = {3, 7, 1};
-  struct order order = {.seed = 2, .count = 400, .resampled = true, .path_bounds = bounds, .path_weights = weights, .paths = 3};
+  struct order order = {
+      .seed = 2, .count = 400, .resampled = true, .path_bounds = bounds, .path_weights = weights, .paths = 3};
   int first = 0;
   for (int64_t i = 0; i < 20000; i++) {
     int64_t sample = order_sample(&order, 0, i);
@@ -98,7 +100,8 @@ static void test_replacement(void **state) {
     int64_t sample = order_replacement(&order, 4, 17, attempt);
     assert_in_range(sample, 0, 999);
     assert_int_equal(sample, order_replacement(&order, 4, 17, attempt));
-    repeats += sample == order_replacement(&order, 4, 17, attempt + 1) || sample == order_replacement(&order, 4, 18, attempt);
+    repeats +=
+        sample == order_replacement(&order, 4, 17, attempt + 1) || sample == order_replacement(&order, 4, 18, attempt);
   }
   assert_in_range(repeats, 0, 5);
 }

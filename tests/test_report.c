@@ -37,7 +37,8 @@ static int count_lines(const char *text) {
 
 static void write_steps(int from, int to) {
   for (int step = from; step <= to; step++) {
-    struct report_value values[] = {{"train/loss", 1.0 / step}, {"train/lr", 5e-4}, {"train/other", step == 2 ? NAN : 0.1}};
+    struct report_value values[] = {
+        {"train/loss", 1.0 / step}, {"train/lr", 5e-4}, {"train/other", step == 2 ? NAN : 0.1}};
     report_values(step, step / 10.0, values, 3);
   }
 }
@@ -206,7 +207,8 @@ static void test_tensorboard(void **state) {
 static void test_table(void **state) {
   (void)state;
   struct text head = {0}, line = {0};
-  struct report_value values[] = {{"train/waiting_share", 0.123}, {"train/samples_per_second", 1234.56}, {"train/loss", NAN}};
+  struct report_value values[] = {
+      {"train/waiting_share", 0.123}, {"train/samples_per_second", 1234.56}, {"train/loss", NAN}};
   assert_true(table_takes(values, 3));
   table_head(&head);
   table_line(1234567, 12.5, values, 3, &line);

@@ -46,7 +46,8 @@ static void test_round_trip(void **state) {
   for (int i = 0; i < 6; i++) {
     const struct tensor_entry *found = safetensors_find(&file, entries[i].name);
     assert_non_null(found);
-    assert_true(found->dtype == entries[i].dtype && found->axes == entries[i].axes && found->elements == entries[i].elements);
+    assert_true(found->dtype == entries[i].dtype && found->axes == entries[i].axes &&
+                found->elements == entries[i].elements);
     assert_memory_equal(found->data, entries[i].data, (size_t)found->elements * dtype_size(found->dtype));
     assert_int_equal((uintptr_t)found->data % dtype_size(found->dtype), 0);
   }
@@ -90,7 +91,8 @@ static void test_forged(void **state) {
   } cases[] = {
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, NULL},
       {"{\"a\":{\"dtype\":\"BOOL\",\"shape\":[2],\"data_offsets\":[0,2]}}   ", 2, NULL},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}",
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_"
+       "offsets\":[0,4]}}",
        12, NULL},
       {"{}", 0, NULL},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7, "cut short"},
@@ -108,12 +110,15 @@ static void test_forged(void **state) {
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, "do not lie within"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8, "do not lie within"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,99999999999999999999]}}", 8, "JSON"},
-      {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}", 6,
-       "overlap"},
-      {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[5,7]}}", 7,
-       "do not follow"},
-      {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
-       "JSON"},
+      {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_"
+       "offsets\":[2,6]}}",
+       6, "overlap"},
+      {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+       "offsets\":[5,7]}}",
+       7, "do not follow"},
+      {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_"
+       "offsets\":[0,1]}}",
+       1, "JSON"},
       {"{\"__metadata__\":{\"x\":1}}", 0, "more than strings"},
       {"{\"__metadata__\":[]}", 0, "no object"},
       {"{\"a\":7}", 0, "\"dtype\" is missing"},
@@ -136,8 +141,9 @@ static void test_forged(void **state) {
 /* Bytes of a good file changed at random: any answer but a crash or a range outside the file. */
 static void test_mutations(void **state) {
   (void)state;
-  static const char good[] = "{\"__metadata__\":{\"k\":\"v\"},\"a.b\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]},"
-                             "\"c\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[8,9]}}";
+  static const char good[] =
+      "{\"__metadata__\":{\"k\":\"v\"},\"a.b\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]},"
+      "\"c\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[8,9]}}";
   static const char alphabet[] = "{}[]\",:0123456789-eE.\\uFUBaxn \xff";
   for (uint64_t trial = 0; trial < 3000; trial++) {
     struct random_key key = {.seed = 1, .index = trial, .use = RANDOM_TEST};
@@ -145,7 +151,8 @@ static void test_mutations(void **state) {
     memcpy(header, good, sizeof good);
     const uint64_t changes = 1 + random_below(&key, 0, 3);
     for (uint64_t c = 0; c < changes; c++)
-      header[random_below(&key, 1 + 2 * c, sizeof good - 1)] = alphabet[random_below(&key, 2 + 2 * c, sizeof alphabet - 1)];
+      header[random_below(&key, 1 + 2 * c, sizeof good - 1)] =
+          alphabet[random_below(&key, 2 + 2 * c, sizeof alphabet - 1)];
     open_forged(strlen(header), header, 9);
   }
 }
@@ -154,7 +161,8 @@ static void test_mutations(void **state) {
 static void test_full_disk(void **state) {
   (void)state;
   static float weights[100000];
-  const struct tensor_entry entry = {.name = "w", .dtype = DTYPE_F32, .axes = 1, .shape = {100000}, .elements = 100000, .data = weights};
+  const struct tensor_entry entry = {
+      .name = "w", .dtype = DTYPE_F32, .axes = 1, .shape = {100000}, .elements = 100000, .data = weights};
   struct safetensors file;
   struct rlimit limit;
   struct tensor_entry small = entry;
@@ -192,7 +200,8 @@ static char *reference;
 static char *find_reference(void) {
   const char *given = getenv("MEMCLIP_REFERENCE"), *source = getenv("top_srcdir");
   char *file = given != NULL ? text_format("%s/huggingface_features.safetensors", given)
-                             : text_format("%s/../shared/reference/huggingface_features.safetensors", source != NULL ? source : "..");
+                             : text_format("%s/../shared/reference/huggingface_features.safetensors",
+                                           source != NULL ? source : "..");
   char *absolute = realpath(file, NULL);
   memory_release(file);
   return absolute;

@@ -1,5 +1,5 @@
-/* Properties of the drawn world that files do not show: what short captions fit, the ceiling by brute force, changes that stay in the
- * world. */
+/* Properties of the drawn world that files do not show: what short captions fit, the ceiling by brute force, changes
+ * that stay in the world. */
 #include "scene_caption.h"
 #include "scene_change.h"
 #include "scene_negative.h"

@@ -43,11 +43,13 @@ static void write_tar(const char *name, const struct member *members, int count)
   unlink(path_of(text_base_name(name)));
   assert_ok(tar_writer_open(path_of(name), &writer));
   for (int i = 0; i < count; i++)
-    assert_ok(tar_writer_add(writer, members[i].key, members[i].suffix, members[i].content, strlen(members[i].content)));
+    assert_ok(
+        tar_writer_add(writer, members[i].key, members[i].suffix, members[i].content, strlen(members[i].content)));
   assert_ok(tar_writer_finish(writer));
 }
-#define WRITE_TAR(name, ...)                                                                                                               \
-  write_tar(name, (const struct member[]){__VA_ARGS__}, sizeof((const struct member[]){__VA_ARGS__}) / sizeof(struct member))
+#define WRITE_TAR(name, ...)                                                                                           \
+  write_tar(name, (const struct member[]){__VA_ARGS__},                                                                \
+            sizeof((const struct member[]){__VA_ARGS__}) / sizeof(struct member))
 
 static enum status open_with(const char *pattern, const char *caption, struct source **source) {
   const char *paths[] = {pattern};
@@ -55,7 +57,8 @@ static enum status open_with(const char *pattern, const char *caption, struct so
   return source_open(&options, source);
 }
 
-static void assert_sample(struct source *source, int64_t sample, const char *key, const char *image, const char *caption) {
+static void assert_sample(struct source *source, int64_t sample, const char *key, const char *image,
+                          const char *caption) {
   struct text got_image = {0}, got_caption = {0};
   assert_string_equal(source_key(source, sample), key);
   assert_ok(source_read(source, sample, &got_image, &got_caption));
@@ -110,10 +113,11 @@ static void test_expand(void **state) {
 static void test_grouping(void **state) {
   (void)state;
   char *deep = text_format("deep/%0150d", 7), *cyrillic = text_format("%s", "\xd0\xba\xd0\xbe\xd1\x82");
-  WRITE_TAR("g.tar", {"a", "jpg", "A"}, {"a", "txt", "ta"}, {"B", "TXT", "tb"}, {"B", "JPG", "B"}, {"dir.d/c", "jpeg", "C"},
-            {"dir.d/c", "txt", "tc"}, {"a", "jpg", "A2"}, {"a", "txt", "ta2"}, {"a", "jpg", "A3"}, {"a", "txt", "ta3"}, {"d.e", "jpg", "D"},
-            {"d.e", "txt", "td"}, {"f", "jpg", "F"}, {"g", "txt", "tg"}, {"__h", "b__", "H"}, {"../evil", "jpg", "E"},
-            {"../evil", "txt", "te"}, {"i", "png", "P"}, {"i", "jpg", "J"}, {"i", "txt", ""}, {deep, "jpg", "L"}, {deep, "txt", "tl"},
+  WRITE_TAR("g.tar", {"a", "jpg", "A"}, {"a", "txt", "ta"}, {"B", "TXT", "tb"}, {"B", "JPG", "B"},
+            {"dir.d/c", "jpeg", "C"}, {"dir.d/c", "txt", "tc"}, {"a", "jpg", "A2"}, {"a", "txt", "ta2"},
+            {"a", "jpg", "A3"}, {"a", "txt", "ta3"}, {"d.e", "jpg", "D"}, {"d.e", "txt", "td"}, {"f", "jpg", "F"},
+            {"g", "txt", "tg"}, {"__h", "b__", "H"}, {"../evil", "jpg", "E"}, {"../evil", "txt", "te"},
+            {"i", "png", "P"}, {"i", "jpg", "J"}, {"i", "txt", ""}, {deep, "jpg", "L"}, {deep, "txt", "tl"},
             {cyrillic, "jpg", "K"}, {cyrillic, "txt", "tk"});
   struct source *source;
   assert_ok(open_with(path_of("g.tar"), NULL, &source));
@@ -143,8 +147,8 @@ static void test_grouping(void **state) {
 static void test_json_captions(void **state) {
   (void)state;
   WRITE_TAR("j.tar", {"a", "jpg", "A"}, {"a", "json", "{\"long\": \"\", \"short\": \"s\"}"}, {"b", "jpg", "B"},
-            {"b", "json", "{\"long\": \"gr\\u00fcn\"}"}, {"c", "jpg", "C"}, {"c", "json", "{\"long\": 3}"}, {"d", "jpg", "D"},
-            {"d", "json", "nothing"});
+            {"b", "json", "{\"long\": \"gr\\u00fcn\"}"}, {"c", "jpg", "C"}, {"c", "json", "{\"long\": 3}"},
+            {"d", "jpg", "D"}, {"d", "json", "nothing"});
   struct source *source;
   struct text caption = {0};
   assert_ok(open_with(path_of("j.tar"), "json:long;short", &source));
@@ -232,7 +236,8 @@ static void test_several_shards(void **state) {
     snprintf(key, sizeof key, "k%d", i);
     WRITE_TAR(name, {key, "jpg", "X"}, {key, "txt", key}, {"same", "jpg", "Y"}, {"same", "txt", key});
   }
-  char *first = text_format("%s/s{00..08}.tar", directory), *rest = text_format("%s/s09.tar::%s/s{10..11}.tar", directory, directory);
+  char *first = text_format("%s/s{00..08}.tar", directory),
+       *rest = text_format("%s/s09.tar::%s/s{10..11}.tar", directory, directory);
   const char *paths[] = {first, rest};
   struct source_options options = {.paths = paths, .path_count = 2, .threads = 2};
   struct source *source;
@@ -249,14 +254,15 @@ static void test_several_shards(void **state) {
   uint64_t before = fingerprint_of(first);
   assert_true(before == fingerprint_of(first));
   assert_true(before != fingerprint_of(rest));
-  WRITE_TAR("s03.tar", {"k3", "jpg", "X"}, {"k3", "txt", "another caption"}, {"same", "jpg", "Y"}, {"same", "txt", "k3"});
+  WRITE_TAR("s03.tar", {"k3", "jpg", "X"}, {"k3", "txt", "another caption"}, {"same", "jpg", "Y"},
+            {"same", "txt", "k3"});
   assert_true(before != fingerprint_of(first));
   memory_release(first);
   memory_release(rest);
 }
 
-/* A folder that cannot be written: an index directory takes the index. A file in the way of SHARD.idx plays the folder, since root may
- * write all. */
+/* A folder that cannot be written: an index directory takes the index. A file in the way of SHARD.idx plays the folder,
+ * since root may write all. */
 static void test_index_elsewhere(void **state) {
   (void)state;
   WRITE_TAR("e.tar", {"a", "jpg", "A"}, {"a", "txt", "ta"});
@@ -284,10 +290,10 @@ static void test_csv(void **state) {
   (void)state;
   assert_ok(file_write_atomic(path_of("x.jpg"), "X", 1));
   char *image = text_format("%s", path_of("x.jpg"));
-  char *content = text_format(
-      "\xef\xbb\xbfother\tfilepath\ttitle\r\n1\t%s\t\"say \"\"hi\"\",\tyou\r\nthere\"\r\n2\t%s\tNA\r\n\r\n3\t%s\r\n4\tabsent.jpg\tt\r\n"
-      "5\t%s\t",
-      image, image, image, image);
+  char *content = text_format("\xef\xbb\xbfother\tfilepath\ttitle\r\n1\t%s\t\"say "
+                              "\"\"hi\"\",\tyou\r\nthere\"\r\n2\t%s\tNA\r\n\r\n3\t%s\r\n4\tabsent.jpg\tt\r\n"
+                              "5\t%s\t",
+                              image, image, image, image);
   write_csv("a.csv", content);
   struct source *source;
   struct text bytes = {0}, caption = {0};
@@ -330,9 +336,14 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_expand),         cmocka_unit_test(test_grouping),        cmocka_unit_test(test_json_captions),
-      cmocka_unit_test(test_bad_samples),    cmocka_unit_test(test_broken_tars),     cmocka_unit_test(test_index_file),
-      cmocka_unit_test(test_several_shards), cmocka_unit_test(test_index_elsewhere), cmocka_unit_test(test_csv)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_expand),
+                                     cmocka_unit_test(test_grouping),
+                                     cmocka_unit_test(test_json_captions),
+                                     cmocka_unit_test(test_bad_samples),
+                                     cmocka_unit_test(test_broken_tars),
+                                     cmocka_unit_test(test_index_file),
+                                     cmocka_unit_test(test_several_shards),
+                                     cmocka_unit_test(test_index_elsewhere),
+                                     cmocka_unit_test(test_csv)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

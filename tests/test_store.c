@@ -105,7 +105,8 @@ static void test_round_trip(void **state) {
 
 static void test_lists(void **state) {
   (void)state;
-  static const char *const expected[] = {"visual.z.weight", "visual.a.narrow", "visual.c.weight", "visual.d.weight", "logit_scale"};
+  static const char *const expected[] = {"visual.z.weight", "visual.a.narrow", "visual.c.weight", "visual.d.weight",
+                                         "logit_scale"};
   struct store *store;
   char **names;
   int64_t count;
@@ -137,7 +138,8 @@ static void test_refusals(void **state) {
   int32_t narrow[3];
   assert_ok(store_open(path, &store));
   assert_words(store_read(store, "model/visual.y", DTYPE_F32, 6, weights), STATUS_INPUT, "no such dataset");
-  assert_words(store_read(store, "model/visual.z.weight", DTYPE_F32, 5, weights), STATUS_INPUT, "holds 6 elements, wanted are 5");
+  assert_words(store_read(store, "model/visual.z.weight", DTYPE_F32, 5, weights), STATUS_INPUT,
+               "holds 6 elements, wanted are 5");
   assert_words(store_read(store, "model/visual.z.weight", DTYPE_I64, 6, weights), STATUS_INPUT, "fp32");
   assert_words(store_read(store, "loader/steps", DTYPE_I32, 3, narrow), STATUS_INPUT, "do not fit");
   assert_words(store_read(store, "run/input", DTYPE_F32, 1, weights), STATUS_INPUT, "not numbers");
@@ -195,11 +197,13 @@ static void test_damage(void **state) {
 
 /* What numpy users write: no attributes, another order, other widths, fixed strings, compression, dots in a name. */
 static void write_foreign(const char *file) {
-  hid_t h = H5Fcreate(file, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), group = H5Gcreate2(h, "image", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  hid_t h = H5Fcreate(file, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT),
+        group = H5Gcreate2(h, "image", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   const hsize_t lengths[2] = {2, 2}, chunk[2] = {1, 2}, two = 2;
   const double features[4] = {0.5, -1, 2, 1e-3};
   const int16_t owner[2] = {7, -8};
-  hid_t plane = H5Screate_simple(2, lengths, NULL), line = H5Screate_simple(1, &two, NULL), packed = H5Pcreate(H5P_DATASET_CREATE);
+  hid_t plane = H5Screate_simple(2, lengths, NULL), line = H5Screate_simple(1, &two, NULL),
+        packed = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_chunk(packed, 2, chunk);
   H5Pset_deflate(packed, 4);
   hid_t d = H5Dcreate2(group, "features", H5T_IEEE_F32BE, plane, H5P_DEFAULT, packed, H5P_DEFAULT);
@@ -299,7 +303,8 @@ static void test_h5dump(void **state) {
   (void)state;
   if (system("command -v h5dump > /dev/null 2>&1") != 0)
     skip();
-  assert_int_equal(system("h5dump test_store.h5 > test_store.dump && grep -q 'ein gr' test_store.dump && grep -q crc32c test_store.dump"),
+  assert_int_equal(system("h5dump test_store.h5 > test_store.dump && grep -q 'ein gr' test_store.dump && grep -q "
+                          "crc32c test_store.dump"),
                    0);
   assert_int_equal(system("h5dump -d /model/visual/d/weight test_store.h5 | grep -q shared_by"), 0);
   unlink("test_store.dump");
@@ -322,7 +327,8 @@ static void test_halves(void **state) {
     assert_true(back == half || isnan(value));
     if (exponent == 31 || (half & 0x8000) || exponent == 30)
       continue;
-    const double next = exponent == 0 ? ldexp(fraction + 1, -24) : ldexp(1025 + fraction, exponent - 25), middle = (expected + next) / 2;
+    const double next = exponent == 0 ? ldexp(fraction + 1, -24) : ldexp(1025 + fraction, exponent - 25),
+                 middle = (expected + next) / 2;
     for (int side = -1; side <= 1; side++) {
       wide = side == 0 ? middle : nextafter(middle, side < 0 ? 0 : 1e9);
       host_tensor_convert(&back, DTYPE_F16, &wide, DTYPE_F64, 1);

@@ -14,7 +14,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static const char *const lines[] = {"a red cat and a red dog", "the red cat sat on the red mat", "two dogs and the cat", "don't the cats sit?"};
+static const char *const lines[] = {"a red cat and a red dog", "the red cat sat on the red mat", "two dogs and the cat",
+                                    "don't the cats sit?"};
 
 static void check_clean(const char *from, const char *to) {
   struct text out = {0};
@@ -146,8 +147,9 @@ static void test_no_leak(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_clean),     cmocka_unit_test(test_trained_vocabulary), cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_reference), cmocka_unit_test(test_no_leak),
+      cmocka_unit_test(test_clean),    cmocka_unit_test(test_trained_vocabulary),
+      cmocka_unit_test(test_refusals), cmocka_unit_test(test_reference),
+      cmocka_unit_test(test_no_leak),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,15 +21,18 @@ static float *normals(int64_t count, uint64_t seed) {
 struct tiny_batch tiny_batch_make(const struct clip_config *config, int count, uint64_t seed) {
   const int context = config->context_length, vocabulary = config->vocab_size;
   const struct random_key key = {seed, 1, RANDOM_TEST, 0};
-  struct tiny_batch batch = {.count = count, .images = normals((int64_t)count * 3 * config->image_height * config->image_width, seed),
-                             .dimage = normals((int64_t)count * config->embed_dim, seed + 1), .dtext = normals((int64_t)count * config->embed_dim, seed + 2)};
+  struct tiny_batch batch = {.count = count,
+                             .images = normals((int64_t)count * 3 * config->image_height * config->image_width, seed),
+                             .dimage = normals((int64_t)count * config->embed_dim, seed + 1),
+                             .dtext = normals((int64_t)count * config->embed_dim, seed + 2)};
   batch.ids = memory_allocate((size_t)(count * context) * sizeof *batch.ids, "test ids");
   batch.end = memory_allocate((size_t)count * sizeof *batch.end, "test ids");
   for (int i = 0; i < count; i++) {
     const int length = 2 + (int)random_below(&key, (uint64_t)(i * 1000), (uint64_t)(context / 2));
     batch.ids[i * context] = vocabulary - 2;
     for (int t = 1; t < length; t++)
-      batch.ids[i * context + t] = 1 + (int32_t)random_below(&key, (uint64_t)(i * 1000 + t), (uint64_t)(vocabulary - 3));
+      batch.ids[i * context + t] =
+          1 + (int32_t)random_below(&key, (uint64_t)(i * 1000 + t), (uint64_t)(vocabulary - 3));
     batch.ids[i * context + length] = vocabulary - 1;
     batch.end[i] = length;
   }
@@ -43,12 +46,14 @@ void tiny_batch_release(struct tiny_batch *batch) {
     memory_release(blocks[i]);
 }
 
-struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches, uint64_t seed, const char *train) {
+struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches,
+                              uint64_t seed, const char *train) {
   struct clip_config config;
   struct model *model;
   if (config_parse(json, "test", &config) != STATUS_OK)
     fatal("%s", error_message());
-  config.vision.memory.meta_init = config.text.memory.meta_init = true; /* keys far enough apart that small changes do not select other slots */
+  config.vision.memory.meta_init = config.text.memory.meta_init =
+      true; /* keys far enough apart that small changes do not select other slots */
   if (model_create(&config, device, dtype, switches, &model) != STATUS_OK ||
       model_set_trainable(model, (const char *[]){train}, 1) != STATUS_OK)
     fatal("%s", error_message());
@@ -57,11 +62,13 @@ struct model *tiny_model_open(struct device *device, const char *json, enum dtyp
   return model;
 }
 
-static double run_tower(struct model *model, struct tower *tower, const struct tower_input *input, const float *dfeatures, bool gradients, float *features) {
+static double run_tower(struct model *model, struct tower *tower, const struct tower_input *input,
+                        const float *dfeatures, bool gradients, float *features) {
   struct device *device = model->device;
   const size_t bytes = (size_t)(input->count * model->config.embed_dim) * sizeof(float);
   struct tower_run *run = tower_run_create(model, tower, input->count + 1, gradients, 0);
-  float *on_device = device->op->allocate(device, bytes, "features"), *gradient = device->op->allocate(device, bytes, "features");
+  float *on_device = device->op->allocate(device, bytes, "features"),
+        *gradient = device->op->allocate(device, bytes, "features");
   tower_forward(run, input, on_device);
   device->op->copy_out(device, features, on_device, bytes);
   if (gradients && tower_trains(tower)) {
@@ -77,20 +84,25 @@ static double run_tower(struct model *model, struct tower *tower, const struct t
   return sum;
 }
 
-double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool gradients, float *image_features, float *text_features) {
+double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool gradients, float *image_features,
+                      float *text_features) {
   struct device *device = model->device;
   const struct clip_config *config = &model->config;
-  const size_t pixels = (size_t)batch->count * 3 * (size_t)config->image_height * (size_t)config->image_width * sizeof(float);
-  const size_t ids = (size_t)(batch->count * config->context_length) * sizeof(int32_t), end = (size_t)batch->count * sizeof(int32_t);
+  const size_t pixels =
+      (size_t)batch->count * 3 * (size_t)config->image_height * (size_t)config->image_width * sizeof(float);
+  const size_t ids = (size_t)(batch->count * config->context_length) * sizeof(int32_t),
+               end = (size_t)batch->count * sizeof(int32_t);
   void *images = device->op->allocate(device, pixels, "images");
-  int32_t *device_ids = device->op->allocate(device, ids, "ids"), *device_end = device->op->allocate(device, end, "ids");
+  int32_t *device_ids = device->op->allocate(device, ids, "ids"),
+          *device_end = device->op->allocate(device, end, "ids");
   device->op->copy_in(device, images, batch->images, pixels);
   device->op->copy_in(device, device_ids, batch->ids, ids);
   device->op->copy_in(device, device_end, batch->end, end);
   if (gradients)
     device->op->zero(device, model->parameters.gradient, (size_t)model->parameters.trainable_elements * sizeof(float));
   const struct tower_input image_input = {.count = batch->count, .images = images, .image_dtype = DTYPE_F32};
-  const struct tower_input text_input = {.count = batch->count, .ids = device_ids, .end = device_end, .tokens = batch->tokens};
+  const struct tower_input text_input = {
+      .count = batch->count, .ids = device_ids, .end = device_end, .tokens = batch->tokens};
   const double loss = run_tower(model, &model->vision, &image_input, batch->dimage, gradients, image_features) +
                       run_tower(model, &model->text, &text_input, batch->dtext, gradients, text_features);
   device->op->release(device, images);

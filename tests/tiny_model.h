@@ -1,19 +1,22 @@
-/* Small models for tests: built from a JSON configuration, run on float images and ids, with the gradient of a linear function of both features. */
+/* Small models for tests: built from a JSON configuration, run on float images and ids, with the gradient of a linear
+ * function of both features. */
 #ifndef MEMCLIP_TESTS_TINY_MODEL_H
 #define MEMCLIP_TESTS_TINY_MODEL_H
 #include "model/model.h"
 
 struct tiny_batch {
   int count, tokens;
-  float *images;       /* [count,3,h,w] */
-  int32_t *ids, *end;  /* [count,context] */
+  float *images;         /* [count,3,h,w] */
+  int32_t *ids, *end;    /* [count,context] */
   float *dimage, *dtext; /* [count,E]: L = <image features, dimage> + <text features, dtext> */
 };
 struct tiny_batch tiny_batch_make(const struct clip_config *config, int count, uint64_t seed);
 void tiny_batch_release(struct tiny_batch *batch);
-struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches, uint64_t seed, const char *train);
+struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches,
+                              uint64_t seed, const char *train);
 /* Features [count,E] each; with `gradients`, the gradient arena is zeroed and filled. Returns L. */
-double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool gradients, float *image_features, float *text_features);
+double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool gradients, float *image_features,
+                      float *text_features);
 /* Smallest multiple of 8 that holds every end, at most the context. */
 int tiny_columns(const struct clip_config *config, const int32_t *end, int count);
 #endif

@@ -23,8 +23,8 @@ uint32_t checksum_crc32c_portable(uint32_t crc, const void *data, size_t size) {
   crc = ~crc;
   for (; size >= 8; size -= 8, p += 8) {
     uint32_t mixed = crc ^ ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-    crc = tables[7][mixed & 0xff] ^ tables[6][mixed >> 8 & 0xff] ^ tables[5][mixed >> 16 & 0xff] ^ tables[4][mixed >> 24] ^
-          tables[3][p[4]] ^ tables[2][p[5]] ^ tables[1][p[6]] ^ tables[0][p[7]];
+    crc = tables[7][mixed & 0xff] ^ tables[6][mixed >> 8 & 0xff] ^ tables[5][mixed >> 16 & 0xff] ^
+          tables[4][mixed >> 24] ^ tables[3][p[4]] ^ tables[2][p[5]] ^ tables[1][p[6]] ^ tables[0][p[7]];
   }
   for (; size > 0; size--, p++)
     crc = (crc >> 8) ^ tables[0][(crc ^ *p) & 0xff];
@@ -32,9 +32,9 @@ uint32_t checksum_crc32c_portable(uint32_t crc, const void *data, size_t size) {
 }
 
 #ifdef __x86_64__
-/* The instruction takes a word per cycle but answers after three, so three runs of RUN_BYTES go side by side. With A, B, C their
- * remainders, that of the whole is shift(shift(A) + B) + C, where shift appends RUN_BYTES zeros: linear over GF(2), hence a sum over the
- * bytes of its argument. */
+/* The instruction takes a word per cycle but answers after three, so three runs of RUN_BYTES go side by side. With A,
+ * B, C their remainders, that of the whole is shift(shift(A) + B) + C, where shift appends RUN_BYTES zeros: linear over
+ * GF(2), hence a sum over the bytes of its argument. */
 enum { RUN_BYTES = 4096, RUNS = 3 };
 static uint32_t shifts[4][256]; /* shifts[k][b]: shift of byte b at place k */
 static pthread_once_t shifts_once = PTHREAD_ONCE_INIT;

@@ -8,8 +8,8 @@
 enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_U8, DTYPE_I32, DTYPE_I64, DTYPE_F64, DTYPE_F16, DTYPE_COUNT };
 typedef uint16_t bf16; /* the upper half of an IEEE single */
 
-size_t dtype_size(enum dtype dtype);       /* bytes of an element */
-const char *dtype_name(enum dtype dtype);  /* "fp32", "bf16", "uint8", ... */
+size_t dtype_size(enum dtype dtype);      /* bytes of an element */
+const char *dtype_name(enum dtype dtype); /* "fp32", "bf16", "uint8", ... */
 
 static inline float bf16_to_float(bf16 value) {
   uint32_t bits = (uint32_t)value << 16;

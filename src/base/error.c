@@ -63,7 +63,8 @@ void fatal_at(const char *file, int line, const char *format, ...) {
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   gethostname(host, sizeof host - 1);
-  fprintf(stderr, "memclip: rank %d on %s, %.1f s: %s:%d: %s\n", fatal_rank, host, clock_seconds_of_run(), source_path(file), line, text);
+  fprintf(stderr, "memclip: rank %d on %s, %.1f s: %s:%d: %s\n", fatal_rank, host, clock_seconds_of_run(),
+          source_path(file), line, text);
   fflush(stderr);
   if (fatal_hook)
     fatal_hook();

@@ -9,9 +9,9 @@
 
 enum status {
   STATUS_OK = 0,
-  STATUS_INPUT = 1,   /* the input is wrong: keys, files, shapes */
-  STATUS_USAGE = 2,   /* the command line is wrong */
-  STATUS_SYSTEM = 3,  /* writing, disk, device or a library failed */
+  STATUS_INPUT = 1,    /* the input is wrong: keys, files, shapes */
+  STATUS_USAGE = 2,    /* the command line is wrong */
+  STATUS_SYSTEM = 3,   /* writing, disk, device or a library failed */
   STATUS_REQUEUE = 75, /* stopped at a time limit or on SIGUSR1 with a complete checkpoint */
   STATUS_STOPPED = 76  /* stopped by the user */
 };
@@ -23,11 +23,11 @@ enum status error_context(enum status status, const char *format, ...) __attribu
 /* The message of this thread's last failure, never NULL. Valid until the next error_set of this thread. */
 const char *error_message(void);
 
-#define TRY(call)                       \
-  do {                                  \
-    enum status try_status_ = (call);   \
-    if (try_status_ != STATUS_OK)       \
-      return try_status_;               \
+#define TRY(call)                                                                                                      \
+  do {                                                                                                                 \
+    enum status try_status_ = (call);                                                                                  \
+    if (try_status_ != STATUS_OK)                                                                                      \
+      return try_status_;                                                                                              \
   } while (0)
 
 _Noreturn void fatal_at(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));

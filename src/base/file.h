@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum status file_read(const char *path, struct text *content); /* appends; STATUS_INPUT with the path and errno's words */
+enum status file_read(const char *path,
+                      struct text *content); /* appends; STATUS_INPUT with the path and errno's words */
 enum status file_write_atomic(const char *path, const void *data, size_t size); /* STATUS_SYSTEM on failure */
 /* fsync `temporary`, rename it to `path`, fsync the directory. */
 enum status file_publish(const char *temporary, const char *path);

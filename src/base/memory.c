@@ -58,7 +58,8 @@ static bool unlink_header(struct header *header) {
 void *memory_allocate(size_t bytes, const char *label) {
   void *base = bytes > SIZE_MAX - 2 * ALIGNMENT ? NULL : calloc(1, bytes + 2 * ALIGNMENT);
   if (!base)
-    fatal("out of memory: %zu bytes for %s, beside %zu bytes in use by this process", bytes, label, memory_live_bytes());
+    fatal("out of memory: %zu bytes for %s, beside %zu bytes in use by this process", bytes, label,
+          memory_live_bytes());
   char *block = (char *)(((uintptr_t)base / ALIGNMENT + 2) * ALIGNMENT);
   struct header *header = header_of(block);
   *header = (struct header){.bytes = bytes, .label = label, .base = base};

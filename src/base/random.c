@@ -53,7 +53,8 @@ double random_uniform(const struct random_key *key, uint64_t counter) {
   return (double)(random_bits(key, counter) >> 11) * 0x1p-53;
 }
 
-/* Box-Muller on the block: sqrt(-2 log u) times cos(2 pi v) for the even counter, sin(2 pi v) for the odd one; u in (0, 1]. */
+/* Box-Muller on the block: sqrt(-2 log u) times cos(2 pi v) for the even counter, sin(2 pi v) for the odd one; u in (0,
+ * 1]. */
 double random_normal(const struct random_key *key, uint64_t counter) {
   uint64_t halves[2];
   block_of(key, counter, halves);

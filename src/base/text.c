@@ -176,7 +176,8 @@ static size_t edit_distance(const char *a, const char *b) {
     for (size_t j = 1; j <= columns; j++) {
       bool same = lower(a[i - 1]) == lower(b[j - 1]);
       row[j] = smallest(above[j] + 1, row[j - 1] + 1, above[j - 1] + !same);
-      if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]) && before[j - 2] + 1 < row[j])
+      if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]) &&
+          before[j - 2] + 1 < row[j])
         row[j] = before[j - 2] + 1;
     }
   }

@@ -72,7 +72,8 @@ static void *run_crew(void *argument) {
 }
 
 enum status thread_for_each(int threads, int count, enum status (*run)(void *argument, int item), void *argument) {
-  struct crew crew = {.run = run, .argument = argument, .count = count, .lock = PTHREAD_MUTEX_INITIALIZER, .failed_item = count};
+  struct crew crew = {
+      .run = run, .argument = argument, .count = count, .lock = PTHREAD_MUTEX_INITIALIZER, .failed_item = count};
   int helpers = (threads < count ? threads : count) - 1;
   pthread_t *handles = memory_allocate((size_t)(helpers > 0 ? helpers : 1) * sizeof *handles, "threads");
   for (int i = 0; i < helpers; i++)

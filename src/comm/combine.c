@@ -7,14 +7,14 @@ enum { BLOCK_ELEMENTS = 2048 };
 typedef void combine_kernel(void *to, const void *a, const void *b, size_t count);
 
 /* to = a op b; `to` may be `a`. */
-#define DEFINE_KERNEL(name, type, expression)                                                                                              \
-  static void name(void *to, const void *a, const void *b, size_t count) {                                                                 \
-    type *out = to;                                                                                                                        \
-    const type *left = a, *right = b;                                                                                                      \
-    _Pragma("omp simd") for (size_t i = 0; i < count; i++) {                                                                               \
-      const type x = left[i], y = right[i];                                                                                                \
-      out[i] = (expression);                                                                                                               \
-    }                                                                                                                                      \
+#define DEFINE_KERNEL(name, type, expression)                                                                          \
+  static void name(void *to, const void *a, const void *b, size_t count) {                                             \
+    type *out = to;                                                                                                    \
+    const type *left = a, *right = b;                                                                                  \
+    _Pragma("omp simd") for (size_t i = 0; i < count; i++) {                                                           \
+      const type x = left[i], y = right[i];                                                                            \
+      out[i] = (expression);                                                                                           \
+    }                                                                                                                  \
   }
 DEFINE_KERNEL(sum_f32, float, x + y)
 DEFINE_KERNEL(max_f32, float, x > y ? x : y)
@@ -36,7 +36,8 @@ static combine_kernel *const kernels[DTYPE_COUNT][3] = {
     [DTYPE_I32] = {[COMM_SUM] = sum_i32, [COMM_MAX] = max_i32, [COMM_MIN] = min_i32},
 };
 
-void combine_in_order(void *to, const void *const *parts, int part_count, size_t count, enum dtype dtype, enum comm_operation operation) {
+void combine_in_order(void *to, const void *const *parts, int part_count, size_t count, enum dtype dtype,
+                      enum comm_operation operation) {
   combine_kernel *kernel = kernels[dtype][operation];
   if (kernel == NULL)
     fatal("a reduction over ranks of %s is not defined", dtype_name(dtype));

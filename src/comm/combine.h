@@ -5,6 +5,8 @@
 #include "comm/comm.h"
 #include <stddef.h>
 
-/* to[i] = ((parts[0][i] op parts[1][i]) op parts[2][i]) ...; `to` overlaps no part. dtype F32, F64, I64 or I32, else fatal(). */
-void combine_in_order(void *to, const void *const *parts, int part_count, size_t count, enum dtype dtype, enum comm_operation operation);
+/* to[i] = ((parts[0][i] op parts[1][i]) op parts[2][i]) ...; `to` overlaps no part. dtype F32, F64, I64 or I32, else
+ * fatal(). */
+void combine_in_order(void *to, const void *const *parts, int part_count, size_t count, enum dtype dtype,
+                      enum comm_operation operation);
 #endif

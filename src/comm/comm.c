@@ -36,7 +36,8 @@ static void abort_all(void) {
 static void split_into_nodes(void) {
   const char *given = getenv("MEMCLIP_COMM_NODE_RANKS");
   const int ranks = given != NULL ? atoi(given) : 0;
-  exchange_check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm.rank, MPI_INFO_NULL, &comm.local), "MPI_Comm_split_type");
+  exchange_check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, comm.rank, MPI_INFO_NULL, &comm.local),
+                 "MPI_Comm_split_type");
   if (ranks > 0) {
     MPI_Comm whole = comm.local;
     int position;
@@ -49,7 +50,8 @@ static void split_into_nodes(void) {
   exchange_check(MPI_Comm_split(MPI_COMM_WORLD, comm.local_rank, comm.rank, &comm.across), "MPI_Comm_split");
 }
 
-/* The shared window serves when every node has the same number of ranks, more than one, and memory to share; messages serve otherwise. */
+/* The shared window serves when every node has the same number of ranks, more than one, and memory to share; messages
+ * serve otherwise. */
 static void open_reductions(void) {
   int range[2] = {comm.local_size, -comm.local_size};
   exchange_check(MPI_Allreduce(MPI_IN_PLACE, range, 2, MPI_INT, MPI_MIN, MPI_COMM_WORLD), "MPI_Allreduce");
@@ -72,8 +74,9 @@ enum status comm_start(int *argc, char ***argv) {
   exchange_check(MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
   enum status status = launch_check_alone(size);
   if (status == STATUS_OK && size > 1 && provided < MPI_THREAD_SERIALIZED)
-    status = error_set(STATUS_SYSTEM,
-                       "this MPI library allows no calls from a second thread (MPI_THREAD_SERIALIZED): use one built with threads");
+    status = error_set(
+        STATUS_SYSTEM,
+        "this MPI library allows no calls from a second thread (MPI_THREAD_SERIALIZED): use one built with threads");
   if (status != STATUS_OK) {
     MPI_Finalize();
     return status;
@@ -165,26 +168,29 @@ void comm_broadcast(void *data, size_t bytes, int root) {
 
 static void run_all_reduce(const struct job *job) {
   if (comm.has_window)
-    window_reduce(&comm.window, comm.nodes.size > 1 ? &comm.nodes : NULL, job->data, job->count, job->dtype, job->operation);
+    window_reduce(&comm.window, comm.nodes.size > 1 ? &comm.nodes : NULL, job->data, job->count, job->dtype,
+                  job->operation);
   else
     exchange_reduce(&comm.world, job->data, job->count, job->dtype, job->operation);
 }
 
 void comm_all_reduce(void *data, size_t count, enum dtype dtype, enum comm_operation operation) {
   if (comm.size > 1)
-    run_and_wait(&(struct job){.run = run_all_reduce, .data = data, .count = count, .dtype = dtype, .operation = operation});
+    run_and_wait(
+        &(struct job){.run = run_all_reduce, .data = data, .count = count, .dtype = dtype, .operation = operation});
 }
 
 static void run_started_all_reduce(const struct job *job) {
   const double start = clock_seconds();
   run_all_reduce(job);
-  atomic_store(&comm.busy_seconds, atomic_load(&comm.busy_seconds) + clock_seconds() - start); /* this thread alone writes it */
+  atomic_store(&comm.busy_seconds,
+               atomic_load(&comm.busy_seconds) + clock_seconds() - start); /* this thread alone writes it */
 }
 
 void comm_all_reduce_start(float *data, size_t count) {
   if (comm.size > 1)
-    comm.last_started =
-        queue_submit(&(struct job){.run = run_started_all_reduce, .data = data, .count = count, .dtype = DTYPE_F32, .operation = COMM_SUM});
+    comm.last_started = queue_submit(&(struct job){
+        .run = run_started_all_reduce, .data = data, .count = count, .dtype = DTYPE_F32, .operation = COMM_SUM});
 }
 
 double comm_all_reduce_wait(void) {
@@ -229,7 +235,8 @@ static void run_all_gather(const struct job *job) {
   const void *source = job->source == place ? MPI_IN_PLACE : job->source;
   const int bytes = (int)job->count;
   MPI_Request request;
-  exchange_check(MPI_Iallgather(source, bytes, MPI_BYTE, job->data, bytes, MPI_BYTE, MPI_COMM_WORLD, &request), "MPI_Iallgather");
+  exchange_check(MPI_Iallgather(source, bytes, MPI_BYTE, job->data, bytes, MPI_BYTE, MPI_COMM_WORLD, &request),
+                 "MPI_Iallgather");
   exchange_await(&request);
 }
 

@@ -1,8 +1,8 @@
-/* Collectives over MPI. One communication thread makes every MPI call between comm_start and comm_stop, so gradient buckets are reduced
- * while the backward pass runs (Open MPI does not progress a nonblocking reduction without calls); ranks of one node reduce through a
- * shared window first. Counts may exceed 2^31: calls are cut. Reductions add in rank order within a node, then in node order: the same bits
- * on every rank and every run. "Collective" means: every rank calls it, in the same order. A program that never calls comm_start (tools) is
- * one rank of one. */
+/* Collectives over MPI. One communication thread makes every MPI call between comm_start and comm_stop, so gradient
+ * buckets are reduced while the backward pass runs (Open MPI does not progress a nonblocking reduction without calls);
+ * ranks of one node reduce through a shared window first. Counts may exceed 2^31: calls are cut. Reductions add in rank
+ * order within a node, then in node order: the same bits on every rank and every run. "Collective" means: every rank
+ * calls it, in the same order. A program that never calls comm_start (tools) is one rank of one. */
 #ifndef MEMCLIP_COMM_COMM_H
 #define MEMCLIP_COMM_COMM_H
 #include "base/dtype.h"
@@ -13,8 +13,8 @@
 
 enum comm_operation { COMM_SUM, COMM_MAX, COMM_MIN };
 
-/* MPI_Init_thread, the fatal hook (MPI_Abort), the communication thread. STATUS_SYSTEM when MPI cannot start, or when every process
- * believes it is alone although the launcher's environment says otherwise. Collective. */
+/* MPI_Init_thread, the fatal hook (MPI_Abort), the communication thread. STATUS_SYSTEM when MPI cannot start, or when
+ * every process believes it is alone although the launcher's environment says otherwise. Collective. */
 enum status comm_start(int *argc, char ***argv);
 void comm_stop(void); /* joins the thread, MPI_Finalize. Collective. */
 int comm_rank(void);
@@ -22,7 +22,8 @@ int comm_size(void);
 int comm_local_rank(void); /* among the ranks of this node */
 int comm_local_size(void);
 const char *comm_host(void);
-/* A sentence with the remedy when this rank is bound to one core beside idle ones (mpirun's default for few ranks), else NULL. */
+/* A sentence with the remedy when this rank is bound to one core beside idle ones (mpirun's default for few ranks),
+ * else NULL. */
 const char *comm_affinity_warning(void);
 
 void comm_barrier(void);
@@ -34,13 +35,14 @@ void comm_all_gather(const void *mine, void *all, size_t bytes_per_rank);
 /* Ranks contribute different sizes: bytes[r] of rank r (the same array on all ranks). */
 void comm_all_gather_varied(const void *mine, void *all, const size_t *bytes);
 
-/* Starts an in-place fp32 sum over all ranks and returns at once; data must stay untouched until the wait. Started in the same order on all
- * ranks. */
+/* Starts an in-place fp32 sum over all ranks and returns at once; data must stay untouched until the wait. Started in
+ * the same order on all ranks. */
 void comm_all_reduce_start(float *data, size_t count);
 /* Waits for all started reductions; returns the seconds that this call had to wait (the part not hidden). */
 double comm_all_reduce_wait(void);
 double comm_all_reduce_busy_seconds(void); /* time that reductions took in all, since start */
 
-/* All ranks leave with the same status: the lowest failing rank's, whose message is recorded on every rank (error_message). Collective. */
+/* All ranks leave with the same status: the lowest failing rank's, whose message is recorded on every rank
+ * (error_message). Collective. */
 enum status comm_agree(enum status mine);
 #endif

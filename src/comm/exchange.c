@@ -55,10 +55,12 @@ void exchange_close(struct exchange *exchange) {
 }
 
 /* Everyone gets everything and reduces all of it. */
-static void reduce_gathered(struct exchange *x, void *data, size_t count, enum dtype dtype, enum comm_operation operation) {
+static void reduce_gathered(struct exchange *x, void *data, size_t count, enum dtype dtype,
+                            enum comm_operation operation) {
   const int bytes = (int)(count * dtype_size(dtype));
   MPI_Request request;
-  exchange_check(MPI_Iallgather(data, bytes, MPI_BYTE, x->scratch, bytes, MPI_BYTE, x->comm, &request), "MPI_Iallgather");
+  exchange_check(MPI_Iallgather(data, bytes, MPI_BYTE, x->scratch, bytes, MPI_BYTE, x->comm, &request),
+                 "MPI_Iallgather");
   exchange_await(&request);
   for (int r = 0; r < x->size; r++)
     x->parts[r] = x->scratch + (size_t)r * (size_t)bytes;
@@ -66,7 +68,8 @@ static void reduce_gathered(struct exchange *x, void *data, size_t count, enum d
 }
 
 /* The block in slices, one per rank: scatter, reduce the own one, gather. */
-static void reduce_sliced(struct exchange *x, char *data, size_t count, enum dtype dtype, enum comm_operation operation) {
+static void reduce_sliced(struct exchange *x, char *data, size_t count, enum dtype dtype,
+                          enum comm_operation operation) {
   const size_t size = dtype_size(dtype), slice = (count + (size_t)x->size - 1) / (size_t)x->size;
   for (int r = 0; r < x->size; r++) {
     const size_t first = (size_t)r * slice < count ? (size_t)r * slice : count;
@@ -81,17 +84,19 @@ static void reduce_sliced(struct exchange *x, char *data, size_t count, enum dty
     x->parts[r] = x->scratch + x->part_offset[r];
   }
   MPI_Request request;
-  exchange_check(MPI_Ialltoallv(data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->scratch, x->part_bytes, x->part_offset, MPI_BYTE,
-                                x->comm, &request),
+  exchange_check(MPI_Ialltoallv(data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->scratch, x->part_bytes,
+                                x->part_offset, MPI_BYTE, x->comm, &request),
                  "MPI_Ialltoallv");
   exchange_await(&request);
   combine_in_order(data + x->slice_offset[x->rank], x->parts, x->size, (size_t)mine / size, dtype, operation);
-  exchange_check(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->comm, &request),
-                 "MPI_Iallgatherv");
+  exchange_check(
+      MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, x->slice_bytes, x->slice_offset, MPI_BYTE, x->comm, &request),
+      "MPI_Iallgatherv");
   exchange_await(&request);
 }
 
-void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype, enum comm_operation operation) {
+void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype,
+                     enum comm_operation operation) {
   const size_t size = dtype_size(dtype), block = BLOCK_BYTES / size;
   if (exchange->size == 1)
     return;

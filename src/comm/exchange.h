@@ -1,6 +1,6 @@
-/* Reductions by messages, for ranks that share no memory. Every rank receives its slice from all others, reduces it in rank order and gives
- * the result to all: as little traffic as any algorithm, and bits that depend on nothing but the number of ranks (MPI_Allreduce promises
- * less). */
+/* Reductions by messages, for ranks that share no memory. Every rank receives its slice from all others, reduces it in
+ * rank order and gives the result to all: as little traffic as any algorithm, and bits that depend on nothing but the
+ * number of ranks (MPI_Allreduce promises less). */
 #ifndef MEMCLIP_COMM_EXCHANGE_H
 #define MEMCLIP_COMM_EXCHANGE_H
 #include "comm/comm.h"
@@ -19,11 +19,13 @@ struct exchange {
 void exchange_open(struct exchange *exchange, MPI_Comm comm);
 void exchange_close(struct exchange *exchange);
 /* In place; any count. */
-void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype, enum comm_operation operation);
+void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype,
+                     enum comm_operation operation);
 
 /* fatal() with MPI's own words unless `code` is MPI_SUCCESS. */
 void exchange_check(int code, const char *call);
-/* Completes a request: watches for a moment, then naps for a share of the time already waited. Open MPI's own wait would burn a core until
- * the slowest rank arrives, and a thread that yields instead gets its turn from computing threads only milliseconds later. */
+/* Completes a request: watches for a moment, then naps for a share of the time already waited. Open MPI's own wait
+ * would burn a core until the slowest rank arrives, and a thread that yields instead gets its turn from computing
+ * threads only milliseconds later. */
 void exchange_await(MPI_Request *request);
 #endif

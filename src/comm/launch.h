@@ -1,4 +1,5 @@
-/* What the launcher did: a launch in which every process believes it is alone, and ranks bound to one core beside idle ones. */
+/* What the launcher did: a launch in which every process believes it is alone, and ranks bound to one core beside idle
+ * ones. */
 #ifndef MEMCLIP_COMM_LAUNCH_H
 #define MEMCLIP_COMM_LAUNCH_H
 #include "base/error.h"

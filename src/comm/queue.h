@@ -1,5 +1,5 @@
-/* The communication thread and its jobs. Jobs run one after another in the order they were submitted; the thread sleeps when there is none,
- * and whoever waits for a job sleeps too. Nothing is allocated per job. */
+/* The communication thread and its jobs. Jobs run one after another in the order they were submitted; the thread sleeps
+ * when there is none, and whoever waits for a job sleeps too. Nothing is allocated per job. */
 #ifndef MEMCLIP_COMM_QUEUE_H
 #define MEMCLIP_COMM_QUEUE_H
 #include "base/dtype.h"

@@ -26,8 +26,8 @@ static void pause_briefly(void) {
 #endif
 }
 
-/* Waits a moment with open eyes, then sleeps: a rank that kept yielding to computing threads would get its turn back only milliseconds
- * later, one that sleeps is preferred when it wakes. */
+/* Waits a moment with open eyes, then sleeps: a rank that kept yielding to computing threads would get its turn back
+ * only milliseconds later, one that sleeps is preferred when it wakes. */
 static void barrier_wait(struct shared_barrier *barrier, unsigned ranks) {
   const unsigned generation = atomic_load(&barrier->generation);
   if (atomic_fetch_add(&barrier->arrived, 1) + 1 == ranks) {
@@ -42,15 +42,16 @@ static void barrier_wait(struct shared_barrier *barrier, unsigned ranks) {
       return;
     pause_briefly();
   }
-  /* Counted as a sleeper before the kernel compares the generation, so the last rank either sees the count or the comparison fails. */
+  /* Counted as a sleeper before the kernel compares the generation, so the last rank either sees the count or the
+   * comparison fails. */
   atomic_fetch_add(&barrier->sleepers, 1);
   while (atomic_load(&barrier->generation) == generation)
     syscall(SYS_futex, &barrier->generation, FUTEX_WAIT, generation, NULL, NULL, 0);
   atomic_fetch_sub(&barrier->sleepers, 1);
 }
 
-/* Segment of a rank: a line for the barrier, two buffers of published data (a round each), two of results (a slice each). Slices are padded
- * to cache lines, so a buffer may exceed the round by a line per rank. */
+/* Segment of a rank: a line for the barrier, two buffers of published data (a round each), two of results (a slice
+ * each). Slices are padded to cache lines, so a buffer may exceed the round by a line per rank. */
 static size_t round_capacity(const struct window *w) {
   return ROUND_BYTES + (size_t)w->size * LINE_BYTES;
 }
@@ -76,7 +77,8 @@ bool window_open(struct window *w, MPI_Comm local) {
   w->segment_bytes = LINE_BYTES + 2 * round_capacity(w) + 2 * slice_capacity(w);
   MPI_Info info;
   exchange_check(MPI_Info_create(&info), "MPI_Info_create");
-  exchange_check(MPI_Info_set(info, "alloc_shared_noncontig", "true"), "MPI_Info_set"); /* pages near the rank that touches them first */
+  exchange_check(MPI_Info_set(info, "alloc_shared_noncontig", "true"),
+                 "MPI_Info_set"); /* pages near the rank that touches them first */
   void *mine = NULL;
   const int code = MPI_Win_allocate_shared((MPI_Aint)w->segment_bytes, 1, info, local, &mine, &w->handle);
   exchange_check(MPI_Info_free(&info), "MPI_Info_free");
@@ -101,7 +103,8 @@ void window_close(struct window *w) {
   *w = (struct window){0};
 }
 
-/* One reduction in progress. Round k covers bytes [k * ROUND_BYTES, ...) of the data; slice o of it belongs to local rank o. */
+/* One reduction in progress. Round k covers bytes [k * ROUND_BYTES, ...) of the data; slice o of it belongs to local
+ * rank o. */
 struct reduction {
   struct window *window;
   struct exchange *across;
@@ -153,9 +156,9 @@ static void collect(const struct reduction *r, size_t round) {
   }
 }
 
-/* Step s publishes round s, reduces round s-1 and collects round s-2. What a step reads was finished before the barrier that precedes it,
- * and what it writes was last read before that barrier; the last step needs none after it, as the next reduction's first step writes only
- * published data, which nobody reads any more. */
+/* Step s publishes round s, reduces round s-1 and collects round s-2. What a step reads was finished before the barrier
+ * that precedes it, and what it writes was last read before that barrier; the last step needs none after it, as the
+ * next reduction's first step writes only published data, which nobody reads any more. */
 void window_reduce(struct window *window, struct exchange *across, void *data, size_t count, enum dtype dtype,
                    enum comm_operation operation) {
   const size_t element_bytes = dtype_size(dtype), bytes = count * element_bytes;

@@ -1,6 +1,7 @@
-/* Reductions among the ranks of one node through memory they share. A round of data travels in three steps: each rank publishes the slices
- * that others own, reduces the slice it owns straight from all ranks' memory in rank order, and copies the others' results. The three steps
- * of successive rounds overlap, so one barrier per round suffices. Waiting ranks sleep (futex). */
+/* Reductions among the ranks of one node through memory they share. A round of data travels in three steps: each rank
+ * publishes the slices that others own, reduces the slice it owns straight from all ranks' memory in rank order, and
+ * copies the others' results. The three steps of successive rounds overlap, so one barrier per round suffices. Waiting
+ * ranks sleep (futex). */
 #ifndef MEMCLIP_COMM_WINDOW_H
 #define MEMCLIP_COMM_WINDOW_H
 #include "comm/exchange.h"
@@ -14,11 +15,12 @@ struct window {
   size_t segment_bytes;
 };
 
-/* false on every rank when the node gives no shared memory (a small or missing /dev/shm). Collective over the ranks of a node. */
+/* false on every rank when the node gives no shared memory (a small or missing /dev/shm). Collective over the ranks of
+ * a node. */
 bool window_open(struct window *window, MPI_Comm local);
 void window_close(struct window *window);
-/* In place; any count. With `across` (ranks of equal local rank on all nodes; NULL on a single node) the sum spans the nodes: every rank of
- * the node carries its slice over the network. */
+/* In place; any count. With `across` (ranks of equal local rank on all nodes; NULL on a single node) the sum spans the
+ * nodes: every rank of the node carries its slice over the network. */
 void window_reduce(struct window *window, struct exchange *across, void *data, size_t count, enum dtype dtype,
                    enum comm_operation operation);
 #endif

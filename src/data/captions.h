@@ -1,5 +1,5 @@
-/* Where a sample's caption comes from: "txt" (alternatives "txt;caption"), or "json:KEY" (alternatives "json:a;b": the first field that is
- * not empty). */
+/* Where a sample's caption comes from: "txt" (alternatives "txt;caption"), or "json:KEY" (alternatives "json:a;b": the
+ * first field that is not empty). */
 #ifndef MEMCLIP_DATA_CAPTIONS_H
 #define MEMCLIP_DATA_CAPTIONS_H
 #include "base/error.h"
@@ -13,9 +13,10 @@ struct name_list { /* the parts between semicolons */
 struct name_list name_list_parse(const char *names);
 void name_list_release(struct name_list *list);
 
-/* The first of `keys` that is a text and not empty in the JSON object; all empty: an empty caption. STATUS_INPUT when it is no object or
- * has none. */
+/* The first of `keys` that is a text and not empty in the JSON object; all empty: an empty caption. STATUS_INPUT when
+ * it is no object or has none. */
 enum status caption_from_json(const struct text *json, const struct name_list *keys, struct text *caption);
-/* Cuts a caption to its first sentence: up to, not including, the first "." (methods 3.1); without one it stays whole. */
+/* Cuts a caption to its first sentence: up to, not including, the first "." (methods 3.1); without one it stays whole.
+ */
 void caption_shorten(struct text *caption);
 #endif

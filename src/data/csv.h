@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Parses the field at *at, which must be < size; `field` (may be NULL) gets its text. Leaves *at behind the separator or line end; returns
- * whether the row goes on. */
+/* Parses the field at *at, which must be < size; `field` (may be NULL) gets its text. Leaves *at behind the separator
+ * or line end; returns whether the row goes on. */
 bool csv_next_field(const char *bytes, size_t size, char separator, size_t *at, struct text *field);
 #endif

@@ -19,8 +19,9 @@ enum status image_prepare(const struct image_limits *limits, int64_t width, int6
     return error_set(STATUS_INPUT, "an image of %" PRId64 " x %" PRId64 " pixels is empty or damaged", width, height);
   if (width > INT32_MAX / 4 || height > INT32_MAX / 4 || width > most / height)
     return error_set(STATUS_INPUT,
-                     "an image of %" PRId64 " x %" PRId64 " pixels is above the limit of %.1f megapixels; remove it or raise data.max_image_megapixels", width,
-                     height, (double)most * 1e-6);
+                     "an image of %" PRId64 " x %" PRId64
+                     " pixels is above the limit of %.1f megapixels; remove it or raise data.max_image_megapixels",
+                     width, height, (double)most * 1e-6);
   const size_t bytes = (size_t)(width * height * 3) + IMAGE_SLACK_BYTES;
   if (bytes > image->capacity_bytes) {
     memory_release(image->pixels);

@@ -1,5 +1,6 @@
-/* Pictures: JPEG (libjpeg-turbo, islow DCT, fancy upsampling) and PNG (libpng) to RGB exactly as Pillow decodes and converts them, Pillow's resize to the bit,
- * crops from counter-based random numbers. Formats are told by content, not by name. Thread-safe; buffers are reused through struct image. */
+/* Pictures: JPEG (libjpeg-turbo, islow DCT, fancy upsampling) and PNG (libpng) to RGB exactly as Pillow decodes and
+ * converts them, Pillow's resize to the bit, crops from counter-based random numbers. Formats are told by content, not
+ * by name. Thread-safe; buffers are reused through struct image. */
 #ifndef MEMCLIP_DATA_IMAGE_H
 #define MEMCLIP_DATA_IMAGE_H
 #include "base/error.h"
@@ -14,26 +15,41 @@ struct image { /* RGB, 8 bit, rows dense; grown as needed, zero-initialised is e
   size_t capacity_bytes;
 };
 void image_release(struct image *image);
-struct image_limits { int64_t max_pixels; bool exif_orientation; };
-/* A truncated or corrupt file is an error (STATUS_INPUT), as in Pillow. A JPEG may be decoded at a reduced scale only where that cannot change a bit: never. */
+struct image_limits {
+  int64_t max_pixels;
+  bool exif_orientation;
+};
+/* A truncated or corrupt file is an error (STATUS_INPUT), as in Pillow. A JPEG may be decoded at a reduced scale only
+ * where that cannot change a bit: never. */
 enum status image_decode(const void *bytes, size_t size, const struct image_limits *limits, struct image *image);
 /* Size from the header alone. */
 enum status image_peek(const void *bytes, size_t size, int *width, int *height);
 
-struct image_box { int left, top, width, height; };
-struct image_workspace { uint8_t *rows, *taps; size_t rows_bytes, taps_bytes; }; /* zero-initialised; image_workspace_release */
+struct image_box {
+  int left, top, width, height;
+};
+struct image_workspace {
+  uint8_t *rows, *taps;
+  size_t rows_bytes, taps_bytes;
+}; /* zero-initialised; image_workspace_release */
 void image_workspace_release(struct image_workspace *workspace);
-/* Bicubic (a = -0.5, antialiased) of the box to out_width x out_height, as Pillow's resize(box=) after crop(): only pixels of the box count. */
-enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height, struct image_workspace *workspace, struct image *out);
-/* Evaluation transform: shorter side to size, long side trunc, centre crop (contract 4.3); only pixels that survive the crop are computed.
- * out: [size,size,3] bytes, dense. */
+/* Bicubic (a = -0.5, antialiased) of the box to out_width x out_height, as Pillow's resize(box=) after crop(): only
+ * pixels of the box count. */
+enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height,
+                         struct image_workspace *workspace, struct image *out);
+/* Evaluation transform: shorter side to size, long side trunc, centre crop (contract 4.3); only pixels that survive the
+ * crop are computed. out: [size,size,3] bytes, dense. */
 enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out);
-struct crop_range { double scale[2], ratio[2]; };
+struct crop_range {
+  double scale[2], ratio[2];
+};
 /* The box of a random resized crop (contract 4.4), a pure function of the key. */
 struct image_box image_crop_box(int width, int height, const struct crop_range *range, const struct random_key *key);
 /* The box resized to size x size. out: [size,size,3] bytes, dense. */
-enum status image_transform_crop(const struct image *from, const struct image_box *box, int size, struct image_workspace *workspace, uint8_t *out);
-/* The instruction set that resizes: generic, avx2 or avx512, the best of the machine unless MEMCLIP_ISA asks for less. The pixels are the same. */
+enum status image_transform_crop(const struct image *from, const struct image_box *box, int size,
+                                 struct image_workspace *workspace, uint8_t *out);
+/* The instruction set that resizes: generic, avx2 or avx512, the best of the machine unless MEMCLIP_ISA asks for less.
+ * The pixels are the same. */
 const char *image_resize_isa(void);
 
 enum status image_write_jpeg(const char *path, const struct image *image, int quality);

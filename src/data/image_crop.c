@@ -16,7 +16,8 @@ static struct image_box central_box(int width, int height, const double ratio[2]
   return (struct image_box){(width - box_width) / 2, (height - box_height) / 2, box_width, box_height};
 }
 
-/* Area uniform in scale, ratio log-uniform: w = sqrt(A r), h = sqrt(A / r), both rounded; the first of ten draws that fits, else the central box. */
+/* Area uniform in scale, ratio log-uniform: w = sqrt(A r), h = sqrt(A / r), both rounded; the first of ten draws that
+ * fits, else the central box. */
 struct image_box image_crop_box(int width, int height, const struct crop_range *range, const struct random_key *key) {
   const double low = log(range->ratio[0]), high = log(range->ratio[1]);
   for (uint64_t draw = 0; draw < TRIES * DRAWS_PER_TRY; draw += DRAWS_PER_TRY) {
@@ -26,7 +27,8 @@ struct image_box image_crop_box(int width, int height, const struct crop_range *
     if (box_width < 1 || box_height < 1 || box_width > width || box_height > height)
       continue;
     const int w = (int)box_width, h = (int)box_height;
-    const int left = (int)random_below(key, draw + 2, (uint64_t)(width - w) + 1), top = (int)random_below(key, draw + 3, (uint64_t)(height - h) + 1);
+    const int left = (int)random_below(key, draw + 2, (uint64_t)(width - w) + 1),
+              top = (int)random_below(key, draw + 3, (uint64_t)(height - h) + 1);
     return (struct image_box){left, top, w, h};
   }
   return central_box(width, height, range->ratio);

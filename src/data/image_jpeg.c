@@ -1,5 +1,5 @@
-/* JPEG through libjpeg-turbo from a block of memory. Data that end early suspend the decoder, which is an error here; warnings about damaged entropy
- * codes are passed over: Pillow does both, and the same samples have to be used. */
+/* JPEG through libjpeg-turbo from a block of memory. Data that end early suspend the decoder, which is an error here;
+ * warnings about damaged entropy codes are passed over: Pillow does both, and the same samples have to be used. */
 #include "base/memory.h"
 #include "data/image_private.h"
 #include <setjmp.h>
@@ -81,7 +81,8 @@ static unsigned multiply_255(unsigned a, unsigned b) {
   return ((product >> 8) + product) >> 8;
 }
 
-/* Four components are always taken as stored inverted (Adobe's way), C = 255 - c; then R = (255 - K) - C (255 - K) / 255. */
+/* Four components are always taken as stored inverted (Adobe's way), C = 255 - c; then R = (255 - K) - C (255 - K) /
+ * 255. */
 static void convert_cmyk(const uint8_t *from, int width, uint8_t *to) {
   for (int x = 0; x < width; x++, from += 4, to += 3) {
     const unsigned light = from[3];
@@ -106,7 +107,8 @@ static bool read_rows(struct jpeg_reader *reader, struct image *image, uint8_t *
 static int find_orientation(const struct jpeg_reader *reader) {
   static const char prefix[6] = "Exif\0";
   for (jpeg_saved_marker_ptr marker = reader->codec.marker_list; marker; marker = marker->next)
-    if (marker->marker == JPEG_APP0 + 1 && marker->data_length > sizeof prefix && memcmp(marker->data, prefix, sizeof prefix) == 0)
+    if (marker->marker == JPEG_APP0 + 1 && marker->data_length > sizeof prefix &&
+        memcmp(marker->data, prefix, sizeof prefix) == 0)
       return image_exif_orientation(marker->data + sizeof prefix, marker->data_length - sizeof prefix);
   return 1;
 }
@@ -145,7 +147,8 @@ static enum status decode(struct jpeg_reader *reader, const struct image_limits 
   return STATUS_OK;
 }
 
-enum status image_decode_jpeg(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image) {
+enum status image_decode_jpeg(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+                              struct image *image) {
   struct jpeg_reader reader = {0};
   start_reader(&reader, bytes, size);
   const enum status status = decode(&reader, limits, image);

@@ -16,7 +16,8 @@ static int32_t weight_of(const int16_t *group, int tap) {
   return group[tap] * (1 << IMAGE_LOW_BITS) + group[IMAGE_TAP_GROUP + tap];
 }
 
-static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct image_taps *taps, uint8_t *const to[IMAGE_ROW_BLOCK]) {
+static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct image_taps *taps,
+                       uint8_t *const to[IMAGE_ROW_BLOCK]) {
   for (int r = 0; r < IMAGE_ROW_BLOCK; r++)
     for (int x = 0; x < taps->count; x++) {
       const int16_t *group = taps->weights + (int64_t)x * taps->groups * 2 * IMAGE_TAP_GROUP;

@@ -7,7 +7,8 @@
 
 /* Four RGB pixels, in both halves -> 16-bit lanes (r0 r1 g0 g1 b0 b1 0 0 | r2 r3 g2 g3 b2 b3 0 0). */
 static inline __m256i spread_pixels(const uint8_t *pixels) {
-  const __m256i order = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+  const __m256i order = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1,
+                                         10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)pixels)), order);
 }
 
@@ -37,7 +38,8 @@ static inline void store_four(__m128i a, __m128i b, __m128i c, __m128i d, int x,
     memcpy(to[r] + 3 * x, &pixel[r], sizeof pixel[r]);
 }
 
-static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct image_taps *taps, uint8_t *const to[IMAGE_ROW_BLOCK]) {
+static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct image_taps *taps,
+                       uint8_t *const to[IMAGE_ROW_BLOCK]) {
   const int16_t *group = taps->weights;
   for (int x = 0; x < taps->count; x++) {
     int64_t offset = (int64_t)taps->first[x] * 3;
@@ -53,7 +55,8 @@ static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct 
         low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pixels, weight_low));
       }
     }
-    store_four(finish_pixel(high[0], low[0]), finish_pixel(high[1], low[1]), finish_pixel(high[2], low[2]), finish_pixel(high[3], low[3]), x, to);
+    store_four(finish_pixel(high[0], low[0]), finish_pixel(high[1], low[1]), finish_pixel(high[2], low[2]),
+               finish_pixel(high[3], low[3]), x, to);
   }
 }
 
@@ -71,10 +74,11 @@ static void vertical(const uint8_t *const *rows, const int16_t *weights, int gro
     for (int k = 0; k < groups * IMAGE_TAP_GROUP; k += 2) {
       const int16_t *pair = weights + (k / IMAGE_TAP_GROUP) * 2 * IMAGE_TAP_GROUP + k % IMAGE_TAP_GROUP;
       const __m256i weight_high = pair_of(pair), weight_low = pair_of(pair + IMAGE_TAP_GROUP);
-      const __m256i a = _mm256_loadu_si256((const __m256i *)(rows[k] + i)), b = _mm256_loadu_si256((const __m256i *)(rows[k + 1] + i));
+      const __m256i a = _mm256_loadu_si256((const __m256i *)(rows[k] + i)),
+                    b = _mm256_loadu_si256((const __m256i *)(rows[k + 1] + i));
       const __m256i first = _mm256_unpacklo_epi8(a, b), second = _mm256_unpackhi_epi8(a, b);
-      const __m256i part[4] = {_mm256_unpacklo_epi8(first, zero), _mm256_unpackhi_epi8(first, zero), _mm256_unpacklo_epi8(second, zero),
-                               _mm256_unpackhi_epi8(second, zero)};
+      const __m256i part[4] = {_mm256_unpacklo_epi8(first, zero), _mm256_unpackhi_epi8(first, zero),
+                               _mm256_unpacklo_epi8(second, zero), _mm256_unpackhi_epi8(second, zero)};
 #pragma GCC unroll 4
       for (int p = 0; p < 4; p++) {
         high[p] = _mm256_add_epi32(high[p], _mm256_madd_epi16(part[p], weight_high));

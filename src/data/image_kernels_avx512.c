@@ -5,12 +5,15 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* Four RGB pixels of two rows -> 16-bit lanes (r0 r1 g0 g1 b0 b1 0 0 | r2 r3 g2 g3 b2 b3 0 0), the second row in the upper half. */
+/* Four RGB pixels of two rows -> 16-bit lanes (r0 r1 g0 g1 b0 b1 0 0 | r2 r3 g2 g3 b2 b3 0 0), the second row in the
+ * upper half. */
 static inline __m512i spread_pixels(const uint8_t *above, const uint8_t *below) {
-  const __m512i order = _mm512_broadcast_i64x4(
-      _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1));
+  const __m512i order =
+      _mm512_broadcast_i64x4(_mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7,
+                                              -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1));
   const __m512i first = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)above));
-  return _mm512_shuffle_epi8(_mm512_mask_broadcast_i32x4(first, 0xff00, _mm_loadu_si128((const __m128i *)below)), order);
+  return _mm512_shuffle_epi8(_mm512_mask_broadcast_i32x4(first, 0xff00, _mm_loadu_si128((const __m128i *)below)),
+                             order);
 }
 
 /* Weights (w0 w1) in every lane of the even quarters, (w2 w3) in the odd ones. */
@@ -44,14 +47,16 @@ static inline void store_four(__m256i rows01, __m256i rows23, int x, uint8_t *co
   memcpy(to[3] + 3 * x, &pixel[5], 4);
 }
 
-static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct image_taps *taps, uint8_t *const to[IMAGE_ROW_BLOCK]) {
+static void horizontal(const uint8_t *const from[IMAGE_ROW_BLOCK], const struct image_taps *taps,
+                       uint8_t *const to[IMAGE_ROW_BLOCK]) {
   const int16_t *group = taps->weights;
   for (int x = 0; x < taps->count; x++) {
     int64_t offset = (int64_t)taps->first[x] * 3;
     __m512i high01 = _mm512_setzero_si512(), low01 = high01, high23 = high01, low23 = high01;
     for (int g = 0; g < taps->groups; g++, group += 2 * IMAGE_TAP_GROUP, offset += 3 * IMAGE_TAP_GROUP) {
       const __m512i weight_high = spread_weights(group), weight_low = spread_weights(group + IMAGE_TAP_GROUP);
-      const __m512i rows01 = spread_pixels(from[0] + offset, from[1] + offset), rows23 = spread_pixels(from[2] + offset, from[3] + offset);
+      const __m512i rows01 = spread_pixels(from[0] + offset, from[1] + offset),
+                    rows23 = spread_pixels(from[2] + offset, from[3] + offset);
       high01 = _mm512_add_epi32(high01, _mm512_madd_epi16(rows01, weight_high));
       low01 = _mm512_add_epi32(low01, _mm512_madd_epi16(rows01, weight_low));
       high23 = _mm512_add_epi32(high23, _mm512_madd_epi16(rows23, weight_high));
@@ -77,8 +82,8 @@ static void vertical(const uint8_t *const *rows, const int16_t *weights, int gro
       const __m512i weight_high = pair_of(pair), weight_low = pair_of(pair + IMAGE_TAP_GROUP);
       const __m512i a = _mm512_loadu_si512(rows[k] + i), b = _mm512_loadu_si512(rows[k + 1] + i);
       const __m512i first = _mm512_unpacklo_epi8(a, b), second = _mm512_unpackhi_epi8(a, b);
-      const __m512i part[4] = {_mm512_unpacklo_epi8(first, zero), _mm512_unpackhi_epi8(first, zero), _mm512_unpacklo_epi8(second, zero),
-                               _mm512_unpackhi_epi8(second, zero)};
+      const __m512i part[4] = {_mm512_unpacklo_epi8(first, zero), _mm512_unpackhi_epi8(first, zero),
+                               _mm512_unpacklo_epi8(second, zero), _mm512_unpackhi_epi8(second, zero)};
 #pragma GCC unroll 4
       for (int p = 0; p < 4; p++) {
         high[p] = _mm512_add_epi32(high[p], _mm512_madd_epi16(part[p], weight_high));

@@ -1,5 +1,6 @@
-/* PNG through libpng from a block of memory, every mode as Pillow's convert("RGB") gives it: alpha and transparency are dropped, 16-bit colours keep their
- * high byte, 16-bit gray saturates, indices beyond the palette are black, checksums of image data are not looked at. */
+/* PNG through libpng from a block of memory, every mode as Pillow's convert("RGB") gives it: alpha and transparency are
+ * dropped, 16-bit colours keep their high byte, 16-bit gray saturates, indices beyond the palette are black, checksums
+ * of image data are not looked at. */
 #include "base/memory.h"
 #include "data/image_private.h"
 #include <png.h>
@@ -11,8 +12,8 @@ struct png_reader {
   png_infop info;
   const uint8_t *bytes;
   size_t left;
-  png_bytep *rows;   /* [height] */
-  uint8_t *samples;  /* as libpng gives them, [height, row_bytes] */
+  png_bytep *rows;  /* [height] */
+  uint8_t *samples; /* as libpng gives them, [height, row_bytes] */
   size_t row_bytes;
 };
 
@@ -74,7 +75,8 @@ static enum status decode(struct png_reader *reader, const struct image_limits *
   png_set_crc_action(codec, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
   png_set_user_limits(codec, INT32_MAX, INT32_MAX);
   png_read_info(codec, reader->info);
-  const int width = (int)png_get_image_width(codec, reader->info), height = (int)png_get_image_height(codec, reader->info);
+  const int width = (int)png_get_image_width(codec, reader->info),
+            height = (int)png_get_image_height(codec, reader->info);
   TRY(image_prepare(limits, width, height, image));
   const int type = png_get_color_type(codec, reader->info);
   if (type == PNG_COLOR_TYPE_PALETTE)
@@ -96,7 +98,8 @@ static enum status decode(struct png_reader *reader, const struct image_limits *
   return STATUS_OK;
 }
 
-enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image) {
+enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+                             struct image *image) {
   struct png_reader reader = {.bytes = bytes, .left = size};
   reader.codec = png_create_read_struct(PNG_LIBPNG_VER_STRING, NULL, raise_error, ignore_warning);
   if (!reader.codec)

@@ -5,9 +5,11 @@
 
 enum { IMAGE_SLACK_BYTES = 64 }; /* after the pixels, so that vectors may read past the last one */
 
-/* Room for width x height pixels; STATUS_INPUT when that is more than the limits allow, before anything is allocated. */
+/* Room for width x height pixels; STATUS_INPUT when that is more than the limits allow, before anything is allocated.
+ */
 enum status image_prepare(const struct image_limits *limits, int64_t width, int64_t height, struct image *image);
-enum status image_decode_jpeg(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image);
+enum status image_decode_jpeg(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+                              struct image *image);
 enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image);
 enum status image_peek_jpeg(const uint8_t *bytes, size_t size, int *width, int *height);
 /* The orientation (1 to 8) that a TIFF block as in EXIF names; 1 when it names none. */

@@ -1,6 +1,6 @@
-/* Pillow's bicubic resize in integers: two passes with an 8-bit intermediate; a pass that changes no size is a copy. The horizontal pass comes first unless
- * the height shrinks by more than twice as many pixels as the width (Pillow 13; before, it always did). Only the rows and columns that the wanted window
- * needs are computed. */
+/* Pillow's bicubic resize in integers: two passes with an 8-bit intermediate; a pass that changes no size is a copy.
+ * The horizontal pass comes first unless the height shrinks by more than twice as many pixels as the width (Pillow 13;
+ * before, it always did). Only the rows and columns that the wanted window needs are computed. */
 #include "base/memory.h"
 #include "data/image_kernels.h"
 #include "data/image_private.h"
@@ -51,10 +51,12 @@ static size_t taps_bytes(const struct axis *axis) {
   return (size_t)axis->count * (sizeof(int32_t) + (size_t)groups_of(axis) * 2 * IMAGE_TAP_GROUP * sizeof(int16_t)) + 64;
 }
 
-/* The weights of one output: K((i - centre + 1/2) / f) over the inputs within 2 f of the centre, divided by their sum, as integers rounded half away from
- * zero. `weight` has room for all taps. Returns the first input; the number of inputs in *count. */
+/* The weights of one output: K((i - centre + 1/2) / f) over the inputs within 2 f of the centre, divided by their sum,
+ * as integers rounded half away from zero. `weight` has room for all taps. Returns the first input; the number of
+ * inputs in *count. */
 static int weigh(const struct axis *axis, int output, double *weight, int *count) {
-  const double scale = (double)axis->in / axis->out, width = fmax(scale, 1.0), support = 2.0 * width, inverse = 1.0 / width;
+  const double scale = (double)axis->in / axis->out, width = fmax(scale, 1.0), support = 2.0 * width,
+               inverse = 1.0 / width;
   const double centre = (output + 0.5) * scale;
   int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
   first = first < 0 ? 0 : first;
@@ -78,7 +80,8 @@ static void store_weight(double weight, int tap, int16_t *weights) {
   group[IMAGE_TAP_GROUP] = (int16_t)(value & ((1 << IMAGE_LOW_BITS) - 1));
 }
 
-/* Fills `taps` in `block` and returns the inputs that are touched; taps->first counts from there. `scratch`: a double per tap. */
+/* Fills `taps` in `block` and returns the inputs that are touched; taps->first counts from there. `scratch`: a double
+ * per tap. */
 static struct span make_taps(const struct axis *axis, uint8_t *block, double *scratch, struct image_taps *taps) {
   const int groups = groups_of(axis);
   *taps = (struct image_taps){.count = axis->count, .groups = groups, .weights = (int16_t *)block};
@@ -108,8 +111,8 @@ struct resize {
   struct image_taps taps_x, taps_y;
   struct span columns, rows; /* of the box */
   uint8_t *intermediate;     /* [rows.count, stride] */
-  uint8_t *margin;           /* four rows of margin_bytes, for sources whose end lies too near the end of the picture's memory */
-  uint8_t *block;            /* eight rows of stride: four on the way, four done */
+  uint8_t *margin; /* four rows of margin_bytes, for sources whose end lies too near the end of the picture's memory */
+  uint8_t *block;  /* eight rows of stride: four on the way, four done */
   size_t stride, margin_bytes;
 };
 
@@ -130,12 +133,16 @@ static size_t round_up(size_t bytes) {
 static void plan(struct resize *job, struct image_workspace *workspace) {
   const size_t taps_x = round_up(taps_bytes(&job->x)), taps_y = round_up(taps_bytes(&job->y));
   const int groups = groups_of(&job->x) > groups_of(&job->y) ? groups_of(&job->x) : groups_of(&job->y);
-  reserve(&workspace->taps, &workspace->taps_bytes, taps_x + taps_y + (size_t)groups * IMAGE_TAP_GROUP * sizeof(double));
+  reserve(&workspace->taps, &workspace->taps_bytes,
+          taps_x + taps_y + (size_t)groups * IMAGE_TAP_GROUP * sizeof(double));
   double *scratch = (double *)(workspace->taps + taps_x + taps_y);
-  job->columns = changes(&job->x) ? make_taps(&job->x, workspace->taps, scratch, &job->taps_x) : (struct span){job->x.first, job->x.count};
-  job->rows = changes(&job->y) ? make_taps(&job->y, workspace->taps + taps_x, scratch, &job->taps_y) : (struct span){job->y.first, job->y.count};
+  job->columns = changes(&job->x) ? make_taps(&job->x, workspace->taps, scratch, &job->taps_x)
+                                  : (struct span){job->x.first, job->x.count};
+  job->rows = changes(&job->y) ? make_taps(&job->y, workspace->taps + taps_x, scratch, &job->taps_y)
+                               : (struct span){job->y.first, job->y.count};
   /* A kernel reads whole groups of taps from any first column. */
-  job->margin_bytes = round_up(((size_t)job->columns.count + (size_t)groups * IMAGE_TAP_GROUP) * 3 + IMAGE_VECTOR_BYTES);
+  job->margin_bytes =
+      round_up(((size_t)job->columns.count + (size_t)groups * IMAGE_TAP_GROUP) * 3 + IMAGE_VECTOR_BYTES);
   const size_t done = round_up((size_t)job->x.count * 3 + IMAGE_VECTOR_BYTES);
   job->stride = vertical_first(job) && job->margin_bytes > done ? job->margin_bytes : done;
   const size_t rows = job->stride * (size_t)job->rows.count, block = job->stride * 2 * IMAGE_ROW_BLOCK;
@@ -148,7 +155,8 @@ static void plan(struct resize *job, struct image_workspace *workspace) {
 /* Row `row` of the touched rows, from the first touched column, with room to read past its end. */
 static const uint8_t *source_row(const struct resize *job, int row, int slot) {
   const struct image *from = job->from;
-  const size_t offset = ((size_t)(job->box.top + job->rows.first + row) * from->width + job->box.left + job->columns.first) * 3;
+  const size_t offset =
+      ((size_t)(job->box.top + job->rows.first + row) * from->width + job->box.left + job->columns.first) * 3;
   if (offset + job->margin_bytes <= from->capacity_bytes)
     return from->pixels + offset;
   uint8_t *copy = job->margin + (size_t)slot * job->margin_bytes;
@@ -157,8 +165,8 @@ static const uint8_t *source_row(const struct resize *job, int row, int slot) {
 }
 
 /* Four rows of touched columns -> four rows of wanted columns. */
-static void resize_columns(const struct resize *job, const struct image_kernels *kernels, const uint8_t *const from[IMAGE_ROW_BLOCK],
-                           uint8_t *const to[IMAGE_ROW_BLOCK]) {
+static void resize_columns(const struct resize *job, const struct image_kernels *kernels,
+                           const uint8_t *const from[IMAGE_ROW_BLOCK], uint8_t *const to[IMAGE_ROW_BLOCK]) {
   if (changes(&job->x))
     kernels->horizontal(from, &job->taps_x, to);
   else
@@ -167,7 +175,8 @@ static void resize_columns(const struct resize *job, const struct image_kernels 
 }
 
 /* Wanted row y from the intermediate rows of `bytes` bytes; `rows` has room for a pointer per tap. */
-static void resize_rows(const struct resize *job, const struct image_kernels *kernels, int y, int bytes, const uint8_t **rows, uint8_t *to) {
+static void resize_rows(const struct resize *job, const struct image_kernels *kernels, int y, int bytes,
+                        const uint8_t **rows, uint8_t *to) {
   const struct image_taps *taps = &job->taps_y;
   if (!changes(&job->y)) {
     memcpy(to, job->intermediate + (size_t)y * job->stride, (size_t)bytes);
@@ -180,7 +189,8 @@ static void resize_rows(const struct resize *job, const struct image_kernels *ke
   kernels->vertical(rows, taps->weights + (size_t)y * taps->groups * 2 * IMAGE_TAP_GROUP, taps->groups, to, bytes);
 }
 
-static void horizontal_then_vertical(const struct resize *job, const struct image_kernels *kernels, const uint8_t **rows, uint8_t *out) {
+static void horizontal_then_vertical(const struct resize *job, const struct image_kernels *kernels,
+                                     const uint8_t **rows, uint8_t *out) {
   const int count = job->rows.count;
   for (int row = 0; row < count; row += IMAGE_ROW_BLOCK) {
     const uint8_t *from[IMAGE_ROW_BLOCK];
@@ -199,7 +209,8 @@ static void horizontal_then_vertical(const struct resize *job, const struct imag
   }
 }
 
-static void vertical_then_horizontal(const struct resize *job, const struct image_kernels *kernels, const uint8_t **rows, uint8_t *out) {
+static void vertical_then_horizontal(const struct resize *job, const struct image_kernels *kernels,
+                                     const uint8_t **rows, uint8_t *out) {
   const size_t touched_bytes = (size_t)job->columns.count * 3, row_bytes = (size_t)job->x.count * 3;
   for (int row = 0; row < job->rows.count; row++)
     memcpy(job->intermediate + (size_t)row * job->stride, source_row(job, row, 0), touched_bytes);
@@ -221,10 +232,11 @@ static void vertical_then_horizontal(const struct resize *job, const struct imag
 }
 
 static enum status check_box(const struct image *from, const struct image_box *box) {
-  if (box->left >= 0 && box->top >= 0 && box->width > 0 && box->height > 0 && box->left <= from->width - box->width && box->top <= from->height - box->height)
+  if (box->left >= 0 && box->top >= 0 && box->width > 0 && box->height > 0 && box->left <= from->width - box->width &&
+      box->top <= from->height - box->height)
     return STATUS_OK;
-  return error_set(STATUS_INPUT, "the box %d x %d at (%d, %d) does not lie in the image of %d x %d pixels", box->width, box->height, box->left, box->top,
-                   from->width, from->height);
+  return error_set(STATUS_INPUT, "the box %d x %d at (%d, %d) does not lie in the image of %d x %d pixels", box->width,
+                   box->height, box->left, box->top, from->width, from->height);
 }
 
 enum { ROWS_ON_STACK = 64 };
@@ -234,7 +246,8 @@ static enum status resize_window(struct resize *job, struct image_workspace *wor
   TRY(check_box(job->from, &job->box));
   plan(job, workspace);
   const size_t count = (size_t)groups_of(&job->y) * IMAGE_TAP_GROUP;
-  const uint8_t *few[ROWS_ON_STACK], **rows = count <= ROWS_ON_STACK ? few : memory_allocate(count * sizeof *rows, "resize");
+  const uint8_t *few[ROWS_ON_STACK],
+      **rows = count <= ROWS_ON_STACK ? few : memory_allocate(count * sizeof *rows, "resize");
   if (vertical_first(job))
     vertical_then_horizontal(job, image_kernels_best(), rows, out);
   else
@@ -244,10 +257,13 @@ static enum status resize_window(struct resize *job, struct image_workspace *wor
   return STATUS_OK;
 }
 
-enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height, struct image_workspace *workspace,
-                         struct image *out) {
+enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height,
+                         struct image_workspace *workspace, struct image *out) {
   TRY(image_prepare(NULL, out_width, out_height, out));
-  struct resize job = {.from = from, .box = *box, .x = {box->width, out_width, 0, out_width}, .y = {box->height, out_height, 0, out_height}};
+  struct resize job = {.from = from,
+                       .box = *box,
+                       .x = {box->width, out_width, 0, out_width},
+                       .y = {box->height, out_height, 0, out_height}};
   return resize_window(&job, workspace, out->pixels);
 }
 
@@ -260,7 +276,8 @@ enum status image_transform_eval(const struct image *from, int size, struct imag
   const int64_t shorter = from->width < from->height ? from->width : from->height;
   const int64_t width = size * (int64_t)from->width / shorter, height = size * (int64_t)from->height / shorter;
   if (width > INT32_MAX / 4 || height > INT32_MAX / 4)
-    return error_set(STATUS_INPUT, "an image of %d x %d pixels is too thin to be resized to %d", from->width, from->height, size);
+    return error_set(STATUS_INPUT, "an image of %d x %d pixels is too thin to be resized to %d", from->width,
+                     from->height, size);
   struct resize job = {.from = from,
                        .box = {0, 0, from->width, from->height},
                        .x = {from->width, (int)width, centre_offset((int)width, size), size},
@@ -268,7 +285,8 @@ enum status image_transform_eval(const struct image *from, int size, struct imag
   return resize_window(&job, workspace, out);
 }
 
-enum status image_transform_crop(const struct image *from, const struct image_box *box, int size, struct image_workspace *workspace, uint8_t *out) {
+enum status image_transform_crop(const struct image *from, const struct image_box *box, int size,
+                                 struct image_workspace *workspace, uint8_t *out) {
   struct resize job = {.from = from, .box = *box, .x = {box->width, size, 0, size}, .y = {box->height, size, 0, size}};
   return resize_window(&job, workspace, out);
 }

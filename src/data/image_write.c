@@ -16,7 +16,8 @@ static void fail_encoder(j_common_ptr codec) {
 
 enum status image_encode_jpeg(const struct image *image, int quality, void **bytes, size_t *size) {
   if (image->width < 1 || image->height < 1 || image->width > JPEG_MAX_DIMENSION || image->height > JPEG_MAX_DIMENSION)
-    return error_set(STATUS_INPUT, "an image of %d x %d pixels does not fit a JPEG (1 to %ld)", image->width, image->height, (long)JPEG_MAX_DIMENSION);
+    return error_set(STATUS_INPUT, "an image of %d x %d pixels does not fit a JPEG (1 to %ld)", image->width,
+                     image->height, (long)JPEG_MAX_DIMENSION);
   struct jpeg_error_mgr errors;
   struct jpeg_compress_struct codec = {.err = jpeg_std_error(&errors)};
   errors.error_exit = fail_encoder;
@@ -54,7 +55,10 @@ enum status image_write_jpeg(const char *path, const struct image *image, int qu
 }
 
 enum status image_write_png(const char *path, const struct image *image) {
-  png_image header = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)image->width, .height = (png_uint_32)image->height, .format = PNG_FORMAT_RGB};
+  png_image header = {.version = PNG_IMAGE_VERSION,
+                      .width = (png_uint_32)image->width,
+                      .height = (png_uint_32)image->height,
+                      .format = PNG_FORMAT_RGB};
   png_alloc_size_t size = 0;
   if (!png_image_write_get_memory_size(header, size, 0, image->pixels, 0, NULL))
     return error_set(STATUS_INPUT, "'%s': %s", path, header.message);

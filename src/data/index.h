@@ -1,5 +1,6 @@
-/* Index of one tar shard: its samples (contract 5.1) and where their members lie, so that a sample is read without reading the shard. Kept
- * in a small file beside the shard and trusted while size and time of the tar, and its own checksum, are what it says. */
+/* Index of one tar shard: its samples (contract 5.1) and where their members lie, so that a sample is read without
+ * reading the shard. Kept in a small file beside the shard and trusted while size and time of the tar, and its own
+ * checksum, are what it says. */
 #ifndef MEMCLIP_DATA_INDEX_H
 #define MEMCLIP_DATA_INDEX_H
 #include "base/error.h"
@@ -27,16 +28,18 @@ enum status index_build(const char *tar, struct index *index);
 void index_release(struct index *index);
 /* Reads the index of `tar` from where index_save would put it; false when there is none that fits the tar. */
 bool index_load(const char *tar, const char *directory, struct index *index);
-/* Writes SHARD.idx, or, where that cannot be, a file under a hash of the path in `directory` (NULL: nowhere). STATUS_SYSTEM when neither
- * works. */
+/* Writes SHARD.idx, or, where that cannot be, a file under a hash of the path in `directory` (NULL: nowhere).
+ * STATUS_SYSTEM when neither works. */
 enum status index_save(const char *tar, const char *directory, const struct index *index);
 /* Member of `sample` with this suffix, or -1. */
 int64_t index_find(const struct index *index, int64_t sample, const char *suffix);
-/* For index_build and index_load: makes the pointers of `index` from a block as index_save writes it; takes the block. */
+/* For index_build and index_load: makes the pointers of `index` from a block as index_save writes it; takes the block.
+ */
 bool index_adopt(void *block, size_t bytes, struct index *index);
 size_t index_block_bytes(const struct index *index);
 
-/* The block: this, then offset, size, first, key_at, suffix, keys, suffix names, notes; texts end in NUL; little-endian, as in memory. */
+/* The block: this, then offset, size, first, key_at, suffix, keys, suffix names, notes; texts end in NUL;
+ * little-endian, as in memory. */
 struct index_header {
   char magic[8];
   uint32_t version, checksum; /* of the block from `tar_bytes` on */

@@ -42,7 +42,8 @@ static void note(struct builder *b, const char *name, const char *reason) {
   b->note_count++;
 }
 
-/* Key and suffix of a member: cut at the first dot of the base name, suffix in lower case. false: no member of any sample. */
+/* Key and suffix of a member: cut at the first dot of the base name, suffix in lower case. false: no member of any
+ * sample. */
 static bool split_name(struct builder *b, const char *name) {
   const char *base = text_base_name(name), *dot = strchr(base, '.');
   if (!dot || dot[1] == '\0')
@@ -66,7 +67,8 @@ static bool climbs(const char *name) {
 /* Number of the suffix in hand, -1 when there are too many. Few are in use, so a walk is fast. */
 static int suffix_number(struct builder *b) {
   int number = 0;
-  for (const char *p = b->suffix_names.data; p && p < b->suffix_names.data + b->suffix_names.length; p += strlen(p) + 1, number++)
+  for (const char *p = b->suffix_names.data; p && p < b->suffix_names.data + b->suffix_names.length;
+       p += strlen(p) + 1, number++)
     if (strcmp(p, b->ending.data) == 0)
       return number;
   if (number == SUFFIXES_LIMIT)
@@ -161,8 +163,10 @@ static enum status check_plain(const struct builder *b, int file) {
   ssize_t got = pread(file, head, sizeof head, 0);
   for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
     if (got >= (ssize_t)formats[i].length && memcmp(head, formats[i].magic, formats[i].length) == 0)
-      return error_set(STATUS_INPUT, "%s is compressed (%s): samples are read one by one, so shards must be plain; decompress it with %s",
-                       b->tar, formats[i].name, formats[i].tool);
+      return error_set(
+          STATUS_INPUT,
+          "%s is compressed (%s): samples are read one by one, so shards must be plain; decompress it with %s", b->tar,
+          formats[i].name, formats[i].tool);
   return STATUS_OK;
 }
 
@@ -206,7 +210,8 @@ static enum status assemble(struct builder *b, int64_t modified_ns, struct index
   memcpy(header.magic, INDEX_MAGIC, sizeof header.magic);
   struct text block = {0};
   text_append(&block, (const char *)&header, sizeof header);
-  const struct text *parts[] = {&b->offset, &b->size, &b->first, &b->key_at, &b->suffix, &b->keys, &b->suffix_names, &b->notes};
+  const struct text *parts[] = {&b->offset, &b->size, &b->first,        &b->key_at,
+                                &b->suffix, &b->keys, &b->suffix_names, &b->notes};
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     text_append(&block, parts[i]->length > 0 ? parts[i]->data : "", parts[i]->length);
   size_t from = offsetof(struct index_header, tar_bytes);

@@ -35,8 +35,8 @@ static const char **list_texts(const char *pool, int64_t pool_bytes, int64_t cou
 
 bool index_adopt(void *block, size_t bytes, struct index *index) {
   const struct index_header *header = block;
-  if (bytes < sizeof *header || memcmp(header->magic, INDEX_MAGIC, sizeof header->magic) != 0 || header->version != INDEX_VERSION ||
-      !plausible(header, bytes) || header->checksum != block_checksum(block, bytes))
+  if (bytes < sizeof *header || memcmp(header->magic, INDEX_MAGIC, sizeof header->magic) != 0 ||
+      header->version != INDEX_VERSION || !plausible(header, bytes) || header->checksum != block_checksum(block, bytes))
     return false;
   const char *at = (const char *)(header + 1);
   *index = (struct index){.tar_bytes = header->tar_bytes,
@@ -54,7 +54,8 @@ bool index_adopt(void *block, size_t bytes, struct index *index) {
   index->suffix = (const uint16_t *)(index->key_at + header->samples);
   index->keys = (const char *)(index->suffix + header->members);
   index->suffix_names = list_texts(index->keys + header->keys_bytes, header->suffix_bytes, header->suffixes);
-  index->note_texts = list_texts(index->keys + header->keys_bytes + header->suffix_bytes, header->note_bytes, header->notes);
+  index->note_texts =
+      list_texts(index->keys + header->keys_bytes + header->suffix_bytes, header->note_bytes, header->notes);
   return true;
 }
 
@@ -85,8 +86,8 @@ static char *path_in(const char *directory, const char *tar) {
 static bool load_from(const char *path, const char *tar, struct index *index) {
   struct text content = {0};
   int64_t bytes, modified_ns;
-  if (!file_exists(path) || file_read(path, &content) != STATUS_OK || file_stat(tar, &bytes, &modified_ns) != STATUS_OK ||
-      !index_adopt(content.data, content.length, index)) {
+  if (!file_exists(path) || file_read(path, &content) != STATUS_OK ||
+      file_stat(tar, &bytes, &modified_ns) != STATUS_OK || !index_adopt(content.data, content.length, index)) {
     text_release(&content);
     return false;
   }

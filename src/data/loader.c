@@ -5,8 +5,8 @@
 #include "data/loader_slot.h"
 #include <string.h>
 
-/* Rows are handed out one by one in slot order to whichever thread is free: `cursor` is the next slot to fill, `row` its next row. Slots
- * consumed .. cursor live in the ring; the one the caller holds is `consumed`. */
+/* Rows are handed out one by one in slot order to whichever thread is free: `cursor` is the next slot to fill, `row`
+ * its next row. Slots consumed .. cursor live in the ring; the one the caller holds is `consumed`. */
 struct loader {
   struct loader_options options;
   struct slot *ring;
@@ -31,7 +31,8 @@ static bool take_row(struct loader *loader, struct slot **slot, int *row) {
     *slot = slot_at(loader, loader->cursor);
     if (loader->row == 0) {
       int64_t since = loader->first_slot + loader->cursor;
-      slot_begin(*slot, &loader->options, loader->first_epoch + since / loader->slots_per_epoch, since % loader->slots_per_epoch);
+      slot_begin(*slot, &loader->options, loader->first_epoch + since / loader->slots_per_epoch,
+                 since % loader->slots_per_epoch);
       if ((*slot)->left == 0)
         pthread_cond_broadcast(&loader->done);
     }

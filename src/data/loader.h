@@ -1,5 +1,6 @@
-/* Batches in order. Decoding threads fill a ring of slots; slot order is batch order, so the number of threads never changes the data.
- * A bad sample is replaced by order_replacement, counted and told to `bad_sample`; in evaluation (`replace` false) it stays as a gray image, valid[i] = false. */
+/* Batches in order. Decoding threads fill a ring of slots; slot order is batch order, so the number of threads never
+ * changes the data. A bad sample is replaced by order_replacement, counted and told to `bad_sample`; in evaluation
+ * (`replace` false) it stays as a gray image, valid[i] = false. */
 #ifndef MEMCLIP_DATA_LOADER_H
 #define MEMCLIP_DATA_LOADER_H
 #include "data/image.h"
@@ -20,13 +21,14 @@ struct loader_options {
   int image_size;
   enum augment augment;
   struct crop_range crop;
-  uint64_t seed;     /* of the crops: keyed by (seed, epoch and position for CROP, sample for CROP_FIXED) */
+  uint64_t seed; /* of the crops: keyed by (seed, epoch and position for CROP, sample for CROP_FIXED) */
   struct image_limits limits;
-  int batch;         /* samples of a slot: the rank's micro-batch */
-  int64_t stride, offset; /* slot number n (0, 1, ...) of an epoch covers positions n*stride + offset .. + batch - 1 (stride = batch*ranks, offset = rank*batch) */
-  int64_t end;       /* positions per epoch that exist; a slot beyond is short: count < batch (evaluation) */
+  int batch;              /* samples of a slot: the rank's micro-batch */
+  int64_t stride, offset; /* slot number n (0, 1, ...) of an epoch covers positions n*stride + offset .. + batch - 1
+                             (stride = batch*ranks, offset = rank*batch) */
+  int64_t end;            /* positions per epoch that exist; a slot beyond is short: count < batch (evaluation) */
   bool replace;
-  int threads, ring; /* decoding threads; slots, at least 2 */
+  int threads, ring;                                  /* decoding threads; slots, at least 2 */
   void *(*allocate)(size_t bytes, const char *label); /* for pixel buffers (pinned memory); NULL: memory_allocate */
   void (*release)(void *block);
   void (*bad_sample)(const char *key, const char *location, const char *reason); /* called from loader_next only */
@@ -34,9 +36,9 @@ struct loader_options {
 struct batch { /* valid until the next loader_next; [count, ...], rows beyond count are zero */
   int count;
   int64_t epoch, slot;
-  uint8_t *images;      /* [batch, size, size, 3] RGB */
+  uint8_t *images;                                  /* [batch, size, size, 3] RGB */
   int32_t *tokens, *end, *short_tokens, *short_end; /* [batch, context], [batch] */
-  int64_t *samples;     /* address of each */
+  int64_t *samples;                                 /* address of each */
   bool *valid;
   int32_t *token_counts; /* before cutting, for statistics */
   const char **captions; /* UTF-8 */
@@ -45,7 +47,8 @@ struct loader;
 struct loader *loader_open(const struct loader_options *options);
 /* Starts delivering from slot `slot` of `epoch`; epochs follow each other without end, `slots_per_epoch` slots each. */
 void loader_seek(struct loader *loader, int64_t epoch, int64_t slot, int64_t slots_per_epoch);
-/* Waits for the next slot. *waited_seconds += time spent waiting. NULL (error_message says which) when 100 replacements of a sample were bad too. */
+/* Waits for the next slot. *waited_seconds += time spent waiting. NULL (error_message says which) when 100 replacements
+ * of a sample were bad too. */
 const struct batch *loader_next(struct loader *loader, double *waited_seconds);
 int64_t loader_bad_samples(const struct loader *loader);
 int64_t loader_samples(const struct loader *loader);

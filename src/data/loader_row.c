@@ -31,7 +31,8 @@ void loader_worker_release(struct loader_worker *worker) {
 }
 
 /* The crop depends on the place in the run, or (CROP_FIXED) on the sample alone. */
-static struct random_key crop_key(const struct loader_options *options, int64_t epoch, int64_t position, int64_t sample) {
+static struct random_key crop_key(const struct loader_options *options, int64_t epoch, int64_t position,
+                                  int64_t sample) {
   bool fixed = options->augment == AUGMENT_CROP_FIXED;
   return (struct random_key){.seed = options->seed,
                              .index = (uint64_t)(fixed ? sample : position),
@@ -39,8 +40,8 @@ static struct random_key crop_key(const struct loader_options *options, int64_t 
                              .layer = fixed ? UINT32_MAX : (uint32_t)epoch};
 }
 
-static enum status make_picture(struct loader_worker *worker, const struct loader_options *options, const struct random_key *key,
-                                uint8_t *out) {
+static enum status make_picture(struct loader_worker *worker, const struct loader_options *options,
+                                const struct random_key *key, uint8_t *out) {
   TRY(image_decode(worker->bytes.data, worker->bytes.length, &options->limits, &worker->image));
   if (options->augment == AUGMENT_NONE)
     return image_transform_eval(&worker->image, options->image_size, &worker->workspace, out);
@@ -61,16 +62,18 @@ static void encode_caption(struct batch *batch, int row, const struct text *capt
   batch->captions[row] = caption->data;
   if (!options->tokenizer)
     return;
-  batch->token_counts[row] = (int32_t)tokenizer_encode(options->tokenizer, worker->tokens, caption->data, options->context_length,
-                                                       batch->tokens + at, &batch->end[row]);
+  batch->token_counts[row] = (int32_t)tokenizer_encode(options->tokenizer, worker->tokens, caption->data,
+                                                       options->context_length, batch->tokens + at, &batch->end[row]);
   if (!options->short_tokens)
     return;
-  const char *sentence = options->short_caption == SHORT_FIRST_SENTENCE ? first_sentence(worker, caption) : caption->data;
-  tokenizer_encode(options->tokenizer, worker->tokens, sentence, options->context_length, batch->short_tokens + at, &batch->short_end[row]);
+  const char *sentence =
+      options->short_caption == SHORT_FIRST_SENTENCE ? first_sentence(worker, caption) : caption->data;
+  tokenizer_encode(options->tokenizer, worker->tokens, sentence, options->context_length, batch->short_tokens + at,
+                   &batch->short_end[row]);
 }
 
-static enum status try_sample(struct slot *slot, int row, int64_t position, int64_t sample, struct loader_worker *worker,
-                              const struct loader_options *options) {
+static enum status try_sample(struct slot *slot, int row, int64_t position, int64_t sample,
+                              struct loader_worker *worker, const struct loader_options *options) {
   struct text *caption = &slot->texts[row];
   text_clear(caption);
   text_append(caption, "", 0);
@@ -89,8 +92,8 @@ static void note_bad(struct slot *slot, int row, int attempt, int64_t sample) {
     slot->bad_capacity = slot->bad_capacity == 0 ? 8 : 2 * slot->bad_capacity;
     slot->bad = memory_resize(slot->bad, (size_t)slot->bad_capacity * sizeof slot->bad[0], "bad samples");
   }
-  slot->bad[slot->bad_count++] =
-      (struct bad_sample){.row = row, .attempt = attempt, .sample = sample, .reason = memory_copy_string(error_message(), "reason")};
+  slot->bad[slot->bad_count++] = (struct bad_sample){
+      .row = row, .attempt = attempt, .sample = sample, .reason = memory_copy_string(error_message(), "reason")};
   if (attempt == ATTEMPTS_LIMIT)
     slot->failed = true;
   pthread_mutex_unlock(&slot->lock);

@@ -60,7 +60,8 @@ static void clear_tail(struct slot *slot, const struct loader_options *options) 
   size_t from = (size_t)batch->count, rows = (size_t)options->batch - from, context = (size_t)options->context_length;
   if (batch->images)
     memset(batch->images + from * image_bytes(options), 0, rows * image_bytes(options));
-  int32_t *wide[] = {batch->tokens, batch->short_tokens}, *narrow[] = {batch->end, batch->short_end, batch->token_counts};
+  int32_t *wide[] = {batch->tokens, batch->short_tokens},
+          *narrow[] = {batch->end, batch->short_end, batch->token_counts};
   for (int i = 0; i < 2; i++)
     if (wide[i])
       memset(wide[i] + from * context, 0, rows * context * sizeof(int32_t));
@@ -86,7 +87,8 @@ void slot_begin(struct slot *slot, const struct loader_options *options, int64_t
 
 static int compare_bad(const void *a, const void *b) {
   const struct bad_sample *x = a, *y = b;
-  return x->row != y->row ? (x->row > y->row) - (x->row < y->row) : (x->attempt > y->attempt) - (x->attempt < y->attempt);
+  return x->row != y->row ? (x->row > y->row) - (x->row < y->row)
+                          : (x->attempt > y->attempt) - (x->attempt < y->attempt);
 }
 
 enum status slot_deliver(struct slot *slot, const struct loader_options *options) {
@@ -94,11 +96,13 @@ enum status slot_deliver(struct slot *slot, const struct loader_options *options
     qsort(slot->bad, (size_t)slot->bad_count, sizeof slot->bad[0], compare_bad);
   for (int i = 0; options->bad_sample && i < slot->bad_count; i++) {
     int64_t sample = slot->bad[i].sample;
-    options->bad_sample(source_key(options->source, sample), source_location(options->source, sample), slot->bad[i].reason);
+    options->bad_sample(source_key(options->source, sample), source_location(options->source, sample),
+                        slot->bad[i].reason);
   }
   if (!slot->failed)
     return STATUS_OK;
   const struct bad_sample *last = &slot->bad[slot->bad_count - 1];
   return error_set(STATUS_INPUT, "no good sample was found in a row of replacements; the last was %s of %s: %s",
-                   source_key(options->source, last->sample), source_location(options->source, last->sample), last->reason);
+                   source_key(options->source, last->sample), source_location(options->source, last->sample),
+                   last->reason);
 }

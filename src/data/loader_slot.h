@@ -1,4 +1,5 @@
-/* One batch of the loader's ring, and how a row of it is filled. Different rows of a slot may be filled at the same time. */
+/* One batch of the loader's ring, and how a row of it is filled. Different rows of a slot may be filled at the same
+ * time. */
 #ifndef MEMCLIP_DATA_LOADER_SLOT_H
 #define MEMCLIP_DATA_LOADER_SLOT_H
 #include "data/loader.h"

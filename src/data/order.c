@@ -1,7 +1,8 @@
 #include "data/order.h"
 #include "base/random.h"
 
-/* One of all samples, by the weight of its path; a path counts with weight x samples. Counters 2c and 2c + 1 of the key. */
+/* One of all samples, by the weight of its path; a path counts with weight x samples. Counters 2c and 2c + 1 of the
+ * key. */
 static int64_t draw(const struct order *order, const struct random_key *key, uint64_t counter) {
   double total = 0;
   if (!order->path_weights)
@@ -23,8 +24,8 @@ static int64_t draw(const struct order *order, const struct random_key *key, uin
   return first + (int64_t)random_below(key, 2 * counter + 1, (uint64_t)samples);
 }
 
-/* Windows in random order, samples in random order within each. The last window may be shorter; it comes at a random place among the full
- * ones, which a permutation of their own puts around it, so no inverse is needed. */
+/* Windows in random order, samples in random order within each. The last window may be shorter; it comes at a random
+ * place among the full ones, which a permutation of their own puts around it, so no inverse is needed. */
 static int64_t shuffle_windows(const struct order *order, int64_t pass, int64_t within) {
   int64_t window = order->window > 0 && order->window < order->count ? order->window : order->count;
   int64_t full = order->count / window, rest = order->count % window;
@@ -63,7 +64,8 @@ int64_t order_sample(const struct order *order, int64_t epoch, int64_t position)
 }
 
 int64_t order_replacement(const struct order *order, int64_t epoch, int64_t position, int attempt) {
-  struct random_key key = {.seed = order->seed, .index = (uint64_t)epoch, .use = RANDOM_REPLACEMENT, .layer = (uint32_t)attempt};
+  struct random_key key = {
+      .seed = order->seed, .index = (uint64_t)epoch, .use = RANDOM_REPLACEMENT, .layer = (uint32_t)attempt};
   if (order->resampled)
     return draw(order, &key, (uint64_t)position);
   return (int64_t)random_below(&key, 2 * (uint64_t)position, (uint64_t)order->count);

@@ -1,5 +1,6 @@
-/* Which sample comes when: pure functions of (seed, epoch, position), so that resume is exact, and ranks and threads change nothing.
- * Global batch g of an epoch holds positions g*G .. g*G+G-1; accumulation step a of rank r of R with micro-batch b takes those from g*G + (a*R + r)*b. */
+/* Which sample comes when: pure functions of (seed, epoch, position), so that resume is exact, and ranks and threads
+ * change nothing. Global batch g of an epoch holds positions g*G .. g*G+G-1; accumulation step a of rank r of R with
+ * micro-batch b takes those from g*G + (a*R + r)*b. */
 #ifndef MEMCLIP_DATA_ORDER_H
 #define MEMCLIP_DATA_ORDER_H
 #include <stdbool.h>
@@ -7,11 +8,12 @@
 enum shuffle { SHUFFLE_NONE, SHUFFLE_GLOBAL, SHUFFLE_WINDOW };
 struct order {
   uint64_t seed;
-  int64_t count;            /* samples of the source */
-  int64_t samples_per_epoch; /* 0 or count, or a virtual epoch's length: epoch e holds positions e*length .. of one endless row of permutations */
+  int64_t count;             /* samples of the source */
+  int64_t samples_per_epoch; /* 0 or count, or a virtual epoch's length: epoch e holds positions e*length .. of one
+                                endless row of permutations */
   enum shuffle shuffle;
-  int64_t window;           /* samples per window of shards (SHUFFLE_WINDOW) */
-  bool resampled;           /* every position draws a sample; a path weighs path_weights[i] x its samples (NULL: 1) */
+  int64_t window; /* samples per window of shards (SHUFFLE_WINDOW) */
+  bool resampled; /* every position draws a sample; a path weighs path_weights[i] x its samples (NULL: 1) */
   const int64_t *path_bounds;
   const double *path_weights;
   int paths;

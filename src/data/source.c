@@ -22,7 +22,8 @@ void source_add_reason(struct source *source, const char *format, ...) {
   va_end(arguments);
   int n = source->reason_count++;
   if ((n & (n - 1)) == 0)
-    source->reasons = memory_resize(source->reasons, (size_t)(n == 0 ? 1 : 2 * n) * sizeof source->reasons[0], "reasons");
+    source->reasons =
+        memory_resize(source->reasons, (size_t)(n == 0 ? 1 : 2 * n) * sizeof source->reasons[0], "reasons");
   source->reasons[n] = sentence;
 }
 
@@ -160,10 +161,12 @@ const char *source_location(const struct source *source, int64_t sample) {
 enum status source_read(struct source *source, int64_t sample, struct text *image, struct text *caption) {
   if (sample < 0 || sample >= source->count)
     return error_set(STATUS_INPUT, "sample %lld of %lld", (long long)sample, (long long)source->count);
-  TRY(source->is_csv ? source_read_csv(source, sample, image, caption) : source_read_shard(source, sample, image, caption));
+  TRY(source->is_csv ? source_read_csv(source, sample, image, caption)
+                     : source_read_shard(source, sample, image, caption));
   if (image && image->length == 0)
     return error_set(STATUS_INPUT, "the image is empty");
-  if (caption && caption->length > 0 && (!text_is_utf8(caption->data, caption->length) || strlen(caption->data) != caption->length))
+  if (caption && caption->length > 0 &&
+      (!text_is_utf8(caption->data, caption->length) || strlen(caption->data) != caption->length))
     return error_set(STATUS_INPUT, "the caption is not UTF-8 text");
   return STATUS_OK;
 }

@@ -1,5 +1,6 @@
-/* Samples of a csv file: captions are read in place, images from the paths as they are written (relative to the working directory). A
- * caption is what the file says: "NA", "null" or nothing stay so, where pandas would turn them into NaN and the word "nan". */
+/* Samples of a csv file: captions are read in place, images from the paths as they are written (relative to the working
+ * directory). A caption is what the file says: "NA", "null" or nothing stay so, where pandas would turn them into NaN
+ * and the word "nan". */
 #include "data/source_private.h"
 #include "base/checksum.h"
 #include "base/memory.h"
@@ -12,10 +13,11 @@ enum { COLUMNS_LIMIT = 256 };
 static enum status missing_column(const char *path, const char *wanted, char *const *columns, int count) {
   const char *nearest = text_nearest(wanted, (const char *const *)columns, (size_t)count);
   if (count == 1)
-    return error_set(STATUS_INPUT, "%s has no column \"%s\": its first line holds one column, so the separator may be another one", path,
-                     wanted);
-  return error_set(STATUS_INPUT, "%s has no column \"%s\"%s%s%s", path, wanted, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
-                   nearest ? "\"?" : "");
+    return error_set(STATUS_INPUT,
+                     "%s has no column \"%s\": its first line holds one column, so the separator may be another one",
+                     path, wanted);
+  return error_set(STATUS_INPUT, "%s has no column \"%s\"%s%s%s", path, wanted, nearest ? "; did you mean \"" : "",
+                   nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
 static int find_column(const char *wanted, char *const *columns, int count) {
@@ -84,7 +86,8 @@ static void list_rows(struct source *source, size_t at) {
     if (path.length > 0 && (columns > csv->caption_column || ends_open) && columns > csv->image_column)
       add_row(csv, start, &path);
     else
-      source_add_reason(source, "%s: row %" PRId64 " left out: it has too few columns or no path", source->paths[0], line);
+      source_add_reason(source, "%s: row %" PRId64 " left out: it has too few columns or no path", source->paths[0],
+                        line);
   }
   text_release(&path);
   source->count = (int64_t)(csv->row_at.length / sizeof(int64_t));
@@ -123,6 +126,7 @@ enum status source_read_csv(const struct source *source, int64_t sample, struct 
   text_clear(caption);
   size_t at = (size_t)((const int64_t *)csv->row_at.data)[sample];
   for (int column = 0; column <= csv->caption_column && at < csv->map.size; column++)
-    csv_next_field((const char *)csv->map.data, csv->map.size, csv->separator, &at, column == csv->caption_column ? caption : NULL);
+    csv_next_field((const char *)csv->map.data, csv->map.size, csv->separator, &at,
+                   column == csv->caption_column ? caption : NULL);
   return STATUS_OK;
 }

@@ -26,7 +26,8 @@ static enum status add_path(struct path_list *list, char *path) {
   return STATUS_OK;
 }
 
-/* The brace that closes the one at `open`, NULL if there is none; *list tells of a comma or ".." between them, outside inner braces. */
+/* The brace that closes the one at `open`, NULL if there is none; *list tells of a comma or ".." between them, outside
+ * inner braces. */
 static const char *closing_brace(const char *open, bool *list) {
   int depth = 0;
   *list = false;
@@ -43,8 +44,8 @@ static const char *closing_brace(const char *open, bool *list) {
 
 static enum status expand(const char *pattern, struct path_list *list);
 
-static enum status expand_choice(const char *pattern, const char *open, const char *close, const char *choice, size_t length,
-                                 struct path_list *list) {
+static enum status expand_choice(const char *pattern, const char *open, const char *close, const char *choice,
+                                 size_t length, struct path_list *list) {
   char *one = text_format("%.*s%.*s%s", (int)(open - pattern), pattern, (int)length, choice, close + 1);
   enum status status = expand(one, list);
   memory_release(one);
@@ -117,7 +118,8 @@ static enum status expand(const char *pattern, struct path_list *list) {
     if (!close)
       return error_set(STATUS_INPUT, "%s: a { without its }", pattern);
     if (is_list)
-      return has_comma(open, close) ? expand_commas(pattern, open, close, list) : expand_range(pattern, open, close, list);
+      return has_comma(open, close) ? expand_commas(pattern, open, close, list)
+                                    : expand_range(pattern, open, close, list);
   }
   return add_path(list, memory_copy_string(pattern, "path"));
 }

@@ -67,7 +67,8 @@ static void count_samples(struct source *source) {
     for (int64_t i = 0; i < index->notes; i++)
       source_add_reason(source, "%s", index->note_texts[i]);
     if (left_out > 0) {
-      source_add_reason(source, "%s: %" PRId64 " samples left out: no image or no caption beside it", source->paths[shard], left_out);
+      source_add_reason(source, "%s: %" PRId64 " samples left out: no image or no caption beside it",
+                        source->paths[shard], left_out);
       source->skipped += left_out - 1;
     }
     source->bounds[shard + 1] += source->bounds[shard];
@@ -114,7 +115,8 @@ static enum status read_member(struct source *source, int shard, int64_t member,
   return source_files_read(source->files, shard, index->offset[member], bytes->data, index->size[member]);
 }
 
-static enum status read_first(struct source *source, int shard, int64_t local, const struct name_list *suffixes, struct text *bytes) {
+static enum status read_first(struct source *source, int shard, int64_t local, const struct name_list *suffixes,
+                              struct text *bytes) {
   for (int i = 0; i < suffixes->count; i++) {
     int64_t member = index_find(&source->index[shard], local, suffixes->names[i]);
     if (member >= 0)
@@ -162,6 +164,7 @@ enum status source_read_member(struct source *source, int64_t sample, const char
   int shard = source_shard_of(source, sample, &local);
   int64_t member = index_find(&source->index[shard], local, suffix);
   if (member < 0)
-    return error_set(STATUS_INPUT, "%s of %s has no member \"%s\"", source_key(source, sample), source->paths[shard], suffix);
+    return error_set(STATUS_INPUT, "%s of %s has no member \"%s\"", source_key(source, sample), source->paths[shard],
+                     suffix);
   return read_member(source, shard, member, bytes);
 }

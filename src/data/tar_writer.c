@@ -42,7 +42,8 @@ enum status tar_writer_open(const char *path, struct tar_writer **result) {
   return status;
 }
 
-enum status tar_writer_add(struct tar_writer *writer, const char *key, const char *suffix, const void *bytes, size_t size) {
+enum status tar_writer_add(struct tar_writer *writer, const char *key, const char *suffix, const void *bytes,
+                           size_t size) {
   struct archive_entry *entry = archive_entry_clear(writer->entry);
   text_clear(&writer->name);
   text_append_format(&writer->name, "%s.%s", key, suffix);
@@ -52,7 +53,8 @@ enum status tar_writer_add(struct tar_writer *writer, const char *key, const cha
   archive_entry_set_mtime(entry, 0, 0);
   archive_entry_set_size(entry, (la_int64_t)size);
   int code = archive_write_header(writer->archive, entry); /* a warning is no failure: the member is there */
-  if ((code != ARCHIVE_OK && code != ARCHIVE_WARN) || archive_write_data(writer->archive, bytes, size) != (la_ssize_t)size)
+  if ((code != ARCHIVE_OK && code != ARCHIVE_WARN) ||
+      archive_write_data(writer->archive, bytes, size) != (la_ssize_t)size)
     return failed(writer);
   return STATUS_OK;
 }

@@ -21,7 +21,8 @@ void codes_append_all(struct codes *codes, const int32_t *data, size_t length) {
 void codes_append_utf8(struct codes *codes, const char *bytes, size_t length) {
   for (size_t at = 0; at < length;) {
     utf8proc_int32_t code;
-    const utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)bytes + at, (utf8proc_ssize_t)(length - at), &code);
+    const utf8proc_ssize_t step =
+        utf8proc_iterate((const utf8proc_uint8_t *)bytes + at, (utf8proc_ssize_t)(length - at), &code);
     codes_append(codes, step > 0 ? code : 0xfffd);
     at += step > 0 ? (size_t)step : 1;
   }
@@ -50,8 +51,9 @@ void codes_release(struct codes *codes) {
 }
 
 bool text_is_space(int32_t code) {
-  return (code >= 0x09 && code <= 0x0d) || (code >= 0x1c && code <= 0x20) || code == 0x85 || code == 0xa0 || code == 0x1680 ||
-         (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+  return (code >= 0x09 && code <= 0x0d) || (code >= 0x1c && code <= 0x20) || code == 0x85 || code == 0xa0 ||
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 || code == 0x202f ||
+         code == 0x205f || code == 0x3000;
 }
 
 static int compare_replacements(const void *key, const void *entry) {
@@ -60,8 +62,8 @@ static int compare_replacements(const void *key, const void *entry) {
 }
 
 static bool is_unwanted_control(int32_t code) {
-  return code <= 0x08 || code == 0x0b || (code >= 0x0e && code <= 0x1f) || code == 0x7f || (code >= 0x206a && code <= 0x206f) || code == 0xfeff ||
-         (code >= 0xfff9 && code <= 0xfffc);
+  return code <= 0x08 || code == 0x0b || (code >= 0x0e && code <= 0x1f) || code == 0x7f ||
+         (code >= 0x206a && code <= 0x206f) || code == 0xfeff || (code >= 0xfff9 && code <= 0xfffc);
 }
 
 /* ESC [ digits and semicolons, a letter. Returns its length, 0 when there is none at `at`. */
@@ -69,7 +71,8 @@ static size_t terminal_escape(const struct codes *codes, size_t at) {
   if (codes->data[at] != 0x1b || at + 1 >= codes->length || codes->data[at + 1] != '[')
     return 0;
   size_t end = at + 2;
-  while (end < codes->length && (codes->data[end] == ';' || utf8proc_category(codes->data[end]) == UTF8PROC_CATEGORY_ND))
+  while (end < codes->length &&
+         (codes->data[end] == ';' || utf8proc_category(codes->data[end]) == UTF8PROC_CATEGORY_ND))
     end++;
   const int32_t last = end < codes->length ? codes->data[end] | 0x20 : 0;
   return last >= 'a' && last <= 'z' && codes->data[end] < 0x80 ? end + 1 - at : 0;
@@ -81,7 +84,8 @@ static void append_plain(struct codes *out, int32_t code) {
     code = text_charmaps[0][code - 0x80];
   const struct text_replacement *found = NULL;
   if (code >= 0x132)
-    found = bsearch(&code, text_replacements, (size_t)text_replacement_count, sizeof *text_replacements, compare_replacements);
+    found = bsearch(&code, text_replacements, (size_t)text_replacement_count, sizeof *text_replacements,
+                    compare_replacements);
   if (found)
     codes_append_utf8(out, found->value, strlen(found->value));
   else if (code == 0x2bc || (code >= 0x2018 && code <= 0x201b))
@@ -116,8 +120,8 @@ static void normalize_nfc(struct codes *codes) {
   struct text plain = {0};
   codes_write_utf8(codes, &plain);
   utf8proc_uint8_t *composed = NULL;
-  const utf8proc_ssize_t length =
-      utf8proc_map((const utf8proc_uint8_t *)plain.data, (utf8proc_ssize_t)plain.length, &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  const utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)plain.data, (utf8proc_ssize_t)plain.length,
+                                               &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
   if (length >= 0) {
     codes->length = 0;
     codes_append_utf8(codes, (const char *)composed, (size_t)length);

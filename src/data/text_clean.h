@@ -1,4 +1,5 @@
-/* Captions cleaned as open_clip does: ftfy's repairs, HTML entities, white space, lower case (contract 3.2, step 1). Text is worked on as code points. */
+/* Captions cleaned as open_clip does: ftfy's repairs, HTML entities, white space, lower case (contract 3.2, step 1).
+ * Text is worked on as code points. */
 #ifndef MEMCLIP_DATA_TEXT_CLEAN_H
 #define MEMCLIP_DATA_TEXT_CLEAN_H
 #include "base/text.h"

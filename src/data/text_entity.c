@@ -24,8 +24,8 @@ static int digit_of(int32_t code, int base) {
 }
 
 static bool is_forbidden(int32_t code) {
-  return (code >= 0x01 && code <= 0x08) || code == 0x0b || (code >= 0x0e && code <= 0x1f) || (code >= 0x7f && code <= 0x9f) ||
-         (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe;
+  return (code >= 0x01 && code <= 0x08) || code == 0x0b || (code >= 0x0e && code <= 0x1f) ||
+         (code >= 0x7f && code <= 0x9f) || (code >= 0xfdd0 && code <= 0xfdef) || (code & 0xfffe) == 0xfffe;
 }
 
 /* HTML5 reads 0x80 to 0x9f as Windows-1252, and passes over what is no character. */
@@ -53,14 +53,16 @@ static size_t read_number(const struct codes *codes, size_t at, int64_t *number)
 }
 
 static bool may_be_in_name(int32_t code) {
-  return code != '\t' && code != '\n' && code != '\f' && code != ' ' && code != '<' && code != '&' && code != '#' && code != ';';
+  return code != '\t' && code != '\n' && code != '\f' && code != ' ' && code != '<' && code != '&' && code != '#' &&
+         code != ';';
 }
 
 /* The longest entity at the ampersand `at`. Returns the length it replaces, 0 when there is none. */
 static size_t append_named(const struct codes *codes, size_t at, struct codes *out) {
   char name[NAME_MAX_LENGTH + 2];
   size_t length = 0;
-  for (size_t i = at + 1; i < codes->length && length < NAME_MAX_LENGTH && codes->data[i] < 0x80 && may_be_in_name(codes->data[i]); i++)
+  for (size_t i = at + 1;
+       i < codes->length && length < NAME_MAX_LENGTH && codes->data[i] < 0x80 && may_be_in_name(codes->data[i]); i++)
     name[length++] = (char)codes->data[i];
   if (at + 1 + length < codes->length && codes->data[at + 1 + length] == ';')
     name[length++] = ';';

@@ -1,5 +1,5 @@
-/* UTF-8 that was read as a one-byte encoding: found by unlikely neighbours, repaired by writing the text back in that encoding and reading it as UTF-8.
- * The rules are those of ftfy 6, so that captions become the same ids. */
+/* UTF-8 that was read as a one-byte encoding: found by unlikely neighbours, repaired by writing the text back in that
+ * encoding and reading it as UTF-8. The rules are those of ftfy 6, so that captions become the same ids. */
 #include "base/memory.h"
 #include "data/text_clean.h"
 #include "data/text_tables.h"
@@ -9,23 +9,36 @@
 #include <utf8proc.h>
 
 /* Kinds beyond those of the table. */
-enum { ASCII_UPPER = 1 << 20, ASCII_LOWER = 1 << 21, SPACE = 1 << 22, WORD = 1 << 23, LETTERS = ASCII_UPPER | ASCII_LOWER };
-enum { ACCENTED = TEXT_LOWER_ACCENTED | TEXT_UPPER_ACCENTED, QUOTES = TEXT_START | TEXT_END, AMOUNT = TEXT_CURRENCY | TEXT_NUMERIC };
+enum {
+  ASCII_UPPER = 1 << 20,
+  ASCII_LOWER = 1 << 21,
+  SPACE = 1 << 22,
+  WORD = 1 << 23,
+  LETTERS = ASCII_UPPER | ASCII_LOWER
+};
+enum {
+  ACCENTED = TEXT_LOWER_ACCENTED | TEXT_UPPER_ACCENTED,
+  QUOTES = TEXT_START | TEXT_END,
+  AMOUNT = TEXT_CURRENCY | TEXT_NUMERIC
+};
 enum { SUSPECT = ACCENTED | TEXT_BOX | QUOTES | AMOUNT | TEXT_LAW, LONGEST_RULE = 6 };
 
 struct place { /* one character of a rule: of these kinds, or one of `also`; or, `not`, neither */
   uint32_t kinds;
   const char32_t *also;
-  bool not;
+  bool not ;
 };
 struct rule {
   bool at_start; /* of the text */
   struct place places[LONGEST_RULE];
 };
 
-#define ARABIC {TEXT_COMMON | AMOUNT | TEXT_BAD | TEXT_START, U"ŸŠ®°µ»", false}
-#define ONE_OF(characters) {0, characters, false}
-#define KIND(kinds) {kinds, NULL, false}
+#define ARABIC                                                                                                         \
+  { TEXT_COMMON | AMOUNT | TEXT_BAD | TEXT_START, U"ŸŠ®°µ»", false }
+#define ONE_OF(characters)                                                                                             \
+  { 0, characters, false }
+#define KIND(kinds)                                                                                                    \
+  { kinds, NULL, false }
 static const struct rule rules[] = {
     {0, {KIND(TEXT_C1)}},
     {0, {KIND(SUSPECT | TEXT_BAD), KIND(TEXT_BAD)}},
@@ -56,7 +69,9 @@ static const struct rule rules[] = {
     {0, {ONE_OF(U"‚"), ONE_OF(U"âó"), ONE_OF(U"àä°ê")}},
     {0, {ONE_OF(U"в"), ONE_OF(U"Ђ")}},
     {0, {ONE_OF(U"ВГРС"), {TEXT_C1 | TEXT_BAD | QUOTES | TEXT_CURRENCY, U"°µ", false}, ONE_OF(U"ВГРС")}},
-    {0, {ONE_OF(U"Г"), ONE_OF(U"ў"), ONE_OF(U"В"), ONE_OF(U"Ђ"), ONE_OF(U"В"), {0, U"\n", true}}}, /* and a letter or space: see below */
+    {0,
+     {ONE_OF(U"Г"), ONE_OF(U"ў"), ONE_OF(U"В"), ONE_OF(U"Ђ"), ONE_OF(U"В"), {0, U"\n", true}}}, /* and a letter or
+                                                                                                   space: see below */
     {0, {ONE_OF(U"Ã"), ONE_OF(U"\u00a0¡")}},
     {0, {KIND(ASCII_LOWER), ONE_OF(U"ÃÂ"), ONE_OF(U" ")}},
     {0, {KIND(ASCII_LOWER), KIND(SPACE), ONE_OF(U"ÃÂ"), ONE_OF(U" ")}},
@@ -79,7 +94,8 @@ static bool is_word(int32_t code) {
 }
 
 static uint32_t kinds_of(int32_t code) {
-  const struct text_class *found = bsearch(&code, text_classes, (size_t)text_class_count, sizeof *text_classes, compare_classes);
+  const struct text_class *found =
+      bsearch(&code, text_classes, (size_t)text_class_count, sizeof *text_classes, compare_classes);
   uint32_t kinds = found ? found->kinds : 0;
   kinds |= code >= 'A' && code <= 'Z' ? ASCII_UPPER : 0;
   kinds |= code >= 'a' && code <= 'z' ? ASCII_LOWER : 0;
@@ -90,7 +106,7 @@ static bool fits(const struct place *place, int32_t code, uint32_t kinds) {
   bool found = (place->kinds & kinds) != 0;
   for (const char32_t *also = place->also; also && *also && !found; also++)
     found = (int32_t)*also == code;
-  return found != place->not;
+  return found != place->not ;
 }
 
 static bool rule_fits(const struct rule *rule, const struct codes *codes, const uint32_t *kinds, size_t at) {
@@ -234,9 +250,11 @@ static bool has_lost_tail(const struct text *bytes, size_t at, size_t length) {
 
 /* Length of a UTF-8 or CESU-8 sequence in which bytes were lost, else 0. */
 static size_t lossy_length(const struct text *bytes, size_t at) {
-  if ((between(bytes, at, 0xc2, 0xdf) && is_byte(bytes, at + 1, 0x1a)) || (between(bytes, at, 0xc2, 0xc3) && is_byte(bytes, at + 1, '?')))
+  if ((between(bytes, at, 0xc2, 0xdf) && is_byte(bytes, at + 1, 0x1a)) ||
+      (between(bytes, at, 0xc2, 0xc3) && is_byte(bytes, at + 1, '?')))
     return 2;
-  if (is_byte(bytes, at, 0xed) && between(bytes, at + 1, 0xa0, 0xaf) && is_byte(bytes, at + 3, 0xed) && between(bytes, at + 4, 0xb0, 0xbf)) {
+  if (is_byte(bytes, at, 0xed) && between(bytes, at + 1, 0xa0, 0xaf) && is_byte(bytes, at + 3, 0xed) &&
+      between(bytes, at + 4, 0xb0, 0xbf)) {
     const bool first = is_lost(bytes, at + 2), second = is_lost(bytes, at + 5);
     if ((first && (second || is_tail(bytes, at + 5))) || (second && is_tail(bytes, at + 2)))
       return 6;
@@ -270,15 +288,16 @@ static bool decode(const struct text *bytes, struct codes *out) {
       i += 2;
       continue;
     }
-    if (is_byte(bytes, i, 0xed) && between(bytes, i + 1, 0xa0, 0xaf) && is_tail(bytes, i + 2) && is_byte(bytes, i + 3, 0xed) &&
-        between(bytes, i + 4, 0xb0, 0xbf) && is_tail(bytes, i + 5)) {
+    if (is_byte(bytes, i, 0xed) && between(bytes, i + 1, 0xa0, 0xaf) && is_tail(bytes, i + 2) &&
+        is_byte(bytes, i + 3, 0xed) && between(bytes, i + 4, 0xb0, 0xbf) && is_tail(bytes, i + 5)) {
       const uint8_t *b = (const uint8_t *)bytes->data + i;
       codes_append(out, ((b[1] & 0x0f) << 16) + ((b[2] & 0x3f) << 10) + ((b[4] & 0x0f) << 6) + (b[5] & 0x3f) + 0x10000);
       i += 6;
       continue;
     }
     utf8proc_int32_t code;
-    const utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)bytes->data + i, (utf8proc_ssize_t)(bytes->length - i), &code);
+    const utf8proc_ssize_t step =
+        utf8proc_iterate((const utf8proc_uint8_t *)bytes->data + i, (utf8proc_ssize_t)(bytes->length - i), &code);
     if (step <= 0)
       return false;
     codes_append(out, code);
@@ -343,7 +362,8 @@ static bool is_undefined_1252(int32_t code) {
   return code == 0x81 || code == 0x8d || code == 0x8f || code == 0x90 || code == 0x9d;
 }
 
-/* C1 controls stand for Windows-1252 (in text that fits Latin-1 only if all of them do, which comes to the same in the end). */
+/* C1 controls stand for Windows-1252 (in text that fits Latin-1 only if all of them do, which comes to the same in the
+ * end). */
 static void fix_controls(const struct codes *codes, struct codes *out) {
   out->length = 0;
   for (size_t i = 0; i < codes->length; i++) {

@@ -1,4 +1,5 @@
 /* Made by text_tables.py; do not edit. */
+/* clang-format off */
 #include "data/text_tables.h"
 
 const struct text_entity text_entities[] = {

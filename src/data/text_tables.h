@@ -16,7 +16,11 @@ struct text_replacement { /* Latin ligatures, half-width and full-width forms */
 extern const struct text_replacement text_replacements[];
 extern const int text_replacement_count;
 
-enum { TEXT_CHARMAP_COUNT = 9, TEXT_CHARMAP_SLOPPY = 6 /* the first six let byte 0x1a stand for U+FFFD */, TEXT_CHARMAP_MACROMAN = 7 };
+enum {
+  TEXT_CHARMAP_COUNT = 9,
+  TEXT_CHARMAP_SLOPPY = 6 /* the first six let byte 0x1a stand for U+FFFD */,
+  TEXT_CHARMAP_MACROMAN = 7
+};
 extern const uint16_t text_charmaps[TEXT_CHARMAP_COUNT][128];
 
 /* Kinds of characters that occur where UTF-8 was read as a one-byte encoding. */

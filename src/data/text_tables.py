@@ -61,7 +61,7 @@ def is_final_after(text):
     return (text + "\u03a3").lower().endswith("\u03c2")
 
 
-print("/* Made by text_tables.py; do not edit. */")
+print("/* Made by text_tables.py; do not edit. */\n/* clang-format off */")
 print('#include "data/text_tables.h"\n')
 entities = sorted(html.entities.html5.items())
 table("const struct text_entity text_entities[]", [f"{{{literal(k)}, {literal(v)}}}" for k, v in entities])

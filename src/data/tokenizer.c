@@ -1,4 +1,5 @@
-/* Vocabulary and encoding. A symbol is an id; merging looks pairs of ids up in a hash table; words already met are taken from the scratch's cache. */
+/* Vocabulary and encoding. A symbol is an id; merging looks pairs of ids up in a hash table; words already met are
+ * taken from the scratch's cache. */
 #include "data/tokenizer.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -98,9 +99,12 @@ static void add_bytes(struct tokenizer *tokenizer) {
 static enum status add_merge(struct tokenizer *tokenizer, const char *line, size_t length, int number) {
   const char *space = memchr(line, ' ', length);
   const size_t first = space ? (size_t)(space - line) : length, second = space ? length - first - 1 : 0;
-  const int32_t left = find_symbol(tokenizer, line, first), right = space ? find_symbol(tokenizer, space + 1, second) : -1;
+  const int32_t left = find_symbol(tokenizer, line, first),
+                right = space ? find_symbol(tokenizer, space + 1, second) : -1;
   if (left < 0 || right < 0)
-    return error_set(STATUS_INPUT, "line %d is not a merge of two symbols known before it; is this a vocabulary in CLIP's format?", number);
+    return error_set(STATUS_INPUT,
+                     "line %d is not a merge of two symbols known before it; is this a vocabulary in CLIP's format?",
+                     number);
   struct text joined = {0};
   text_append(&joined, line, first);
   text_append(&joined, space + 1, second);
@@ -129,7 +133,8 @@ static enum status read_all(const char *path, struct text *content) {
 }
 
 static enum status parse(struct tokenizer *tokenizer, const struct text *content) {
-  const char *end = content->data + content->length, *line = content->length ? memchr(content->data, '\n', content->length) : NULL;
+  const char *end = content->data + content->length,
+             *line = content->length ? memchr(content->data, '\n', content->length) : NULL;
   if (!line)
     return error_set(STATUS_INPUT, "there is no line of merges");
   size_t lines = 0;
@@ -173,7 +178,8 @@ enum status tokenizer_open(const char *path, struct tokenizer **result) {
   char *found = find_path(path);
   if (!found)
     return error_set(STATUS_INPUT,
-                     "the vocabulary '%s' is neither in $MEMCLIP_DATA nor in %s; open_clip ships it as open_clip/%s (sha256 924691ac...6804a): copy it there, or name "
+                     "the vocabulary '%s' is neither in $MEMCLIP_DATA nor in %s; open_clip ships it as open_clip/%s "
+                     "(sha256 924691ac...6804a): copy it there, or name "
                      "the file in data.vocabulary",
                      official_name, MEMCLIP_DATADIR, official_name);
   struct text content = {0};
@@ -212,7 +218,8 @@ int32_t tokenizer_end_id(const struct tokenizer *tokenizer) {
   return tokenizer->count - 1;
 }
 
-/* Lowest rank first, all its places from left to right. ids[length] holds bytes in, symbols out; ranks[i] is the merge of i and i + 1. */
+/* Lowest rank first, all its places from left to right. ids[length] holds bytes in, symbols out; ranks[i] is the merge
+ * of i and i + 1. */
 static size_t merge_symbols(const struct tokenizer *tokenizer, int32_t *ids, int32_t *ranks, size_t length) {
   for (size_t i = 0; i + 1 < length; i++)
     ranks[i] = find_merge(tokenizer, ids[i], ids[i + 1]);
@@ -278,7 +285,8 @@ static void clear_cache(struct tokenizer_scratch *scratch) {
   scratch->cached = scratch->cached_id_count = 0;
 }
 
-static size_t encode_word(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *word, size_t length) {
+static size_t encode_word(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *word,
+                          size_t length) {
   if (length > scratch->capacity) {
     scratch->capacity = length * 2;
     scratch->ids = memory_resize(scratch->ids, scratch->capacity * sizeof *scratch->ids, "tokenizer");
@@ -289,12 +297,15 @@ static size_t encode_word(const struct tokenizer *tokenizer, struct tokenizer_sc
   return merge_symbols(tokenizer, scratch->ids, scratch->ranks, length);
 }
 
-static void remember(struct tokenizer_scratch *scratch, struct cached *entry, uint64_t hash, const char *word, size_t length, size_t count) {
+static void remember(struct tokenizer_scratch *scratch, struct cached *entry, uint64_t hash, const char *word,
+                     size_t length, size_t count) {
   if (scratch->cached_id_count + count > scratch->cached_id_capacity) {
     scratch->cached_id_capacity = (scratch->cached_id_count + count) * 2;
-    scratch->cached_ids = memory_resize(scratch->cached_ids, scratch->cached_id_capacity * sizeof *scratch->cached_ids, "tokenizer");
+    scratch->cached_ids =
+        memory_resize(scratch->cached_ids, scratch->cached_id_capacity * sizeof *scratch->cached_ids, "tokenizer");
   }
-  *entry = (struct cached){hash, (uint32_t)scratch->words.length, (uint32_t)length, (uint32_t)scratch->cached_id_count, (uint32_t)count};
+  *entry = (struct cached){hash, (uint32_t)scratch->words.length, (uint32_t)length, (uint32_t)scratch->cached_id_count,
+                           (uint32_t)count};
   text_append(&scratch->words, word, length);
   memcpy(scratch->cached_ids + scratch->cached_id_count, scratch->ids, count * sizeof *scratch->ids);
   scratch->cached_id_count += count;
@@ -302,7 +313,8 @@ static void remember(struct tokenizer_scratch *scratch, struct cached *entry, ui
 }
 
 /* The ids of a word: valid until the next call. */
-static const int32_t *word_ids(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *word, size_t length, size_t *count) {
+static const int32_t *word_ids(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *word,
+                               size_t length, size_t *count) {
   if (length > CACHE_WORD_BYTES) {
     *count = encode_word(tokenizer, scratch, word, length);
     return scratch->ids;
@@ -311,7 +323,8 @@ static const int32_t *word_ids(const struct tokenizer *tokenizer, struct tokeniz
     clear_cache(scratch);
   const uint64_t hash = hash_bytes(word, length);
   struct cached *entry = &scratch->cache[hash % CACHE_SLOTS];
-  while (entry->length > 0 && !(entry->hash == hash && entry->length == length && memcmp(scratch->words.data + entry->offset, word, length) == 0))
+  while (entry->length > 0 && !(entry->hash == hash && entry->length == length &&
+                                memcmp(scratch->words.data + entry->offset, word, length) == 0))
     entry = entry + 1 == scratch->cache + CACHE_SLOTS ? scratch->cache : entry + 1;
   if (entry->length == 0)
     remember(scratch, entry, hash, word, length, encode_word(tokenizer, scratch, word, length));
@@ -319,7 +332,8 @@ static const int32_t *word_ids(const struct tokenizer *tokenizer, struct tokeniz
   return scratch->cached_ids + entry->first_id;
 }
 
-/* Plain ASCII without entities needs no repair: lower case and single spaces. False when the text is not of that kind. */
+/* Plain ASCII without entities needs no repair: lower case and single spaces. False when the text is not of that kind.
+ */
 static bool clean_ascii(const char *text, size_t length, struct text *out) {
   for (size_t i = 0; i < length; i++) {
     const uint8_t byte = (uint8_t)text[i];
@@ -341,7 +355,8 @@ static bool clean_ascii(const char *text, size_t length, struct text *out) {
   return true;
 }
 
-int64_t tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *text, int context_length, int32_t *ids, int32_t *end) {
+int64_t tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *text,
+                         int context_length, int32_t *ids, int32_t *end) {
   if (scratch->owner != tokenizer) {
     clear_cache(scratch);
     scratch->owner = tokenizer;
@@ -358,7 +373,8 @@ int64_t tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scr
   while (tokenizer_next_piece(&at, stop, &piece)) {
     size_t count = 1;
     const int32_t special = end_id - (piece.special == PIECE_START);
-    const int32_t *found = piece.special != PIECE_WORD ? &special : word_ids(tokenizer, scratch, piece.bytes, piece.length, &count);
+    const int32_t *found =
+        piece.special != PIECE_WORD ? &special : word_ids(tokenizer, scratch, piece.bytes, piece.length, &count);
     for (size_t i = 0; i < count; i++, total++)
       if (total < context_length)
         ids[total] = found[i];
@@ -381,7 +397,8 @@ void tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, int
     const struct symbol *symbol = &tokenizer->symbols[ids[i]];
     struct codes name = {0};
     codes_append_utf8(&name, tokenizer->strings.data + symbol->offset, symbol->length);
-    const bool ends = name.length > 4 && memcmp(tokenizer->strings.data + symbol->offset + symbol->length - 4, "</w>", 4) == 0;
+    const bool ends =
+        name.length > 4 && memcmp(tokenizer->strings.data + symbol->offset + symbol->length - 4, "</w>", 4) == 0;
     for (size_t k = 0; k < name.length - (ends ? 4 : 0); k++) {
       const int32_t code = name.data[k];
       text_append(&bytes, &(char){(char)(code < 0x100 ? code : order[188 + code - 0x100])}, 1);

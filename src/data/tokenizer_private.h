@@ -12,8 +12,8 @@ struct symbol {
   size_t offset, length; /* of its name in strings */
 };
 struct tokenizer {
-  struct merge *merges;   /* hash table by pair, mask + 1 slots */
-  int32_t *names;         /* hash table by name: id + 1 */
+  struct merge *merges; /* hash table by pair, mask + 1 slots */
+  int32_t *names;       /* hash table by name: id + 1 */
   uint64_t mask;
   struct symbol *symbols; /* [count] */
   int32_t count;

@@ -1,4 +1,5 @@
-/* Cleaned text into pieces: special tokens, contractions, letters, single digits, the rest; tried in this order, white space between them (contract 3.2). */
+/* Cleaned text into pieces: special tokens, contractions, letters, single digits, the rest; tried in this order, white
+ * space between them (contract 3.2). */
 #include "data/text_clean.h"
 #include "data/text_tables.h"
 #include "data/tokenizer_private.h"

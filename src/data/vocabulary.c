@@ -1,5 +1,5 @@
-/* Training of a byte-pair vocabulary: words with their counts, the most frequent pair merged first, ties by the lowest pair of ids. The counts of pairs are
- * kept up to date: a merge touches only the words that hold its pair. */
+/* Training of a byte-pair vocabulary: words with their counts, the most frequent pair merged first, ties by the lowest
+ * pair of ids. The counts of pairs are kept up to date: a merge touches only the words that hold its pair. */
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/text_clean.h"
@@ -28,8 +28,8 @@ struct trainer {
   int32_t *symbols; /* of all words, at their offsets */
   struct pair *pairs;
   size_t pair_count, pair_slots;
-  struct text names;  /* of all symbols as written in the file */
-  size_t *name_ends;  /* [symbols] */
+  struct text names; /* of all symbols as written in the file */
+  size_t *name_ends; /* [symbols] */
   int32_t symbol_count;
 };
 
@@ -43,7 +43,8 @@ static uint64_t hash_of(const void *data, size_t length) {
 
 static struct word *find_word(struct word *table, size_t slots, const char *all, const char *bytes, size_t length) {
   size_t slot = hash_of(bytes, length) & (slots - 1);
-  while (table[slot].count > 0 && !(table[slot].length == length && memcmp(all + table[slot].offset, bytes, length) == 0))
+  while (table[slot].count > 0 &&
+         !(table[slot].length == length && memcmp(all + table[slot].offset, bytes, length) == 0))
     slot = (slot + 1) & (slots - 1);
   return &table[slot];
 }
@@ -168,7 +169,8 @@ static const struct pair *most_frequent(const struct trainer *trainer) {
     if (pair->count <= 0)
       continue;
     if (!best || pair->count > best->count ||
-        (pair->count == best->count && (pair->left < best->left || (pair->left == best->left && pair->right < best->right))))
+        (pair->count == best->count &&
+         (pair->left < best->left || (pair->left == best->left && pair->right < best->right))))
       best = pair;
   }
   return best;
@@ -247,8 +249,8 @@ static enum status write_gzip(const char *path, const struct text *file) {
   stream.avail_out = (uInt)bound;
   const int result = deflate(&stream, Z_FINISH);
   deflateEnd(&stream);
-  const enum status status =
-      result == Z_STREAM_END ? file_write_atomic(path, packed, stream.total_out) : error_set(STATUS_SYSTEM, "zlib cannot pack the vocabulary");
+  const enum status status = result == Z_STREAM_END ? file_write_atomic(path, packed, stream.total_out)
+                                                    : error_set(STATUS_SYSTEM, "zlib cannot pack the vocabulary");
   memory_release(packed);
   return status;
 }
@@ -282,7 +284,9 @@ enum status vocabulary_train(const char *const *lines, int64_t count, int32_t si
     more = merge_once(&trainer, &file);
   enum status status = STATUS_OK;
   if (!more)
-    status = error_set(STATUS_INPUT, "the text has only enough different words for %" PRId32 " ids, not %" PRId32 "; give more text or ask for fewer",
+    status = error_set(STATUS_INPUT,
+                       "the text has only enough different words for %" PRId32 " ids, not %" PRId32
+                       "; give more text or ask for fewer",
                        trainer.symbol_count + 2, size);
   else
     status = write_gzip(path, &file);

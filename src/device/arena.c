@@ -15,8 +15,8 @@ void *arena_take(struct arena *arena, size_t bytes) {
   if (!arena->base)
     return NULL;
   if (arena->used_bytes > arena->size_bytes)
-    fatal("arena %s: %zu bytes taken of %zu planned: the layout is not the one that was measured", arena->label, arena->used_bytes,
-          arena->size_bytes);
+    fatal("arena %s: %zu bytes taken of %zu planned: the layout is not the one that was measured", arena->label,
+          arena->used_bytes, arena->size_bytes);
   return arena->base + start;
 }
 

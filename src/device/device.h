@@ -3,8 +3,8 @@
  * The CPU (src/device/cpu/) and CUDA (cuda/) implement the same table; tests/test_conformance.c runs every entry of it
  * against a double-precision reference. Callers never ask which device they have. Operations are as coarse as the
  * device that fuses most. They are enqueued in order: results are seen by the host after copy_out or synchronize.
- * Scratch memory belongs to the device and grows only when a larger shape is seen for the first time: a step that ran once at its
- * largest shape allocates nothing afterwards.
+ * Scratch memory belongs to the device and grows only when a larger shape is seen for the first time: a step that ran
+ * once at its largest shape allocates nothing afterwards.
  *
  * Letters: B images or texts, T tokens, N = B*T rows, C width, H heads, d head width, K sub-keys per half,
  * k = knn, M = K*K slots, V value width, E joint width. All tensors are row-major and dense unless a stride is given.
@@ -26,8 +26,8 @@ enum distill_loss { DISTILL_COSINE, DISTILL_MSE, DISTILL_L2 };
 
 /* y[rows,out] = x[rows,in] . W' + bias;   W' = weight^T for weight[out,in] (open_clip's Linear), or weight itself for
  * weight[in,out] when `transposed` (open_clip's visual.proj and text_projection).
- * x, weight are compute dtype; y has y_dtype (compute or fp32); bias fp32 or NULL. `frozen` says that the weight will not change,
- * so that a device may keep a packed copy (keyed by the pointer; forget_weights drops them). */
+ * x, weight are compute dtype; y has y_dtype (compute or fp32); bias fp32 or NULL. `frozen` says that the weight will
+ * not change, so that a device may keep a packed copy (keyed by the pointer; forget_weights drops them). */
 struct linear {
   int64_t rows, in, out;
   enum dtype dtype, y_dtype;
@@ -67,8 +67,8 @@ struct activation_call {
 
 /* Residual add and layer norm, eps 1e-5, biased variance (contract 1.4):
  *   x_out = x + gamma * branch (branch NULL: x_out is x, not written);  y = (x_out - mean) * rstd * weight + bias.
- * x, x_out fp32 [rows,C] (x_out may be x); branch compute dtype; gamma [C] LayerScale or NULL; y has y_dtype, or NULL when only the
- * addition is wanted; mean, rstd [rows] kept for the backward, NULL allowed. */
+ * x, x_out fp32 [rows,C] (x_out may be x); branch compute dtype; gamma [C] LayerScale or NULL; y has y_dtype, or NULL
+ * when only the addition is wanted; mean, rstd [rows] kept for the backward, NULL allowed. */
 struct norm {
   int64_t rows, width;
   enum dtype dtype;   /* of branch */
@@ -81,10 +81,11 @@ struct norm {
   float *mean, *rstd;
 };
 /* With xhat = (x - mean) * rstd and g = dy * weight:
- *   dx += rstd * (g - mean_c(g) - xhat * mean_c(g * xhat));  dweight += sum dy * xhat;  dbias += sum dy   (dy NULL: none of it).
- * Then, for the branch that was added to make x (dbranch non-NULL): dbranch = gamma * dx in compute dtype;
+ *   dx += rstd * (g - mean_c(g) - xhat * mean_c(g * xhat));  dweight += sum dy * xhat;  dbias += sum dy   (dy NULL:
+ * none of it). Then, for the branch that was added to make x (dbranch non-NULL): dbranch = gamma * dx in compute dtype;
  * dbranch_bias[C] += column sums of dbranch;  dgamma[C] += column sums of dx * branch.
- * dx fp32 [rows,C] is the running gradient of the residual stream; `dx_zero` says that it holds nothing yet (is taken as 0). */
+ * dx fp32 [rows,C] is the running gradient of the residual stream; `dx_zero` says that it holds nothing yet (is taken
+ * as 0). */
 struct norm_backward {
   int64_t rows, width;
   enum dtype dtype, dy_dtype;
@@ -97,10 +98,11 @@ struct norm_backward {
   float *dbranch_bias, *dgamma;
 };
 
-/* Softmax attention. Query row i of sample b is q + (b*queries + i)*q_stride + h*head_width; key row t is k + (b*tokens + t)*kv_stride + h*head_width,
- * v alike; strides in elements. out[b,i,h,:] = sum_t P v, P = softmax(scale * q.k) over the visible keys, scale = head_width^-0.5.
- * queries == tokens: causal means t <= i. queries == 1 with `position` ([B], the query's token index): causal means t <= position[b].
- * out [B*queries, H*d] compute dtype; lse [B,H,queries] fp32 log-sum-exp of the scaled scores, kept for the backward, NULL allowed. */
+/* Softmax attention. Query row i of sample b is q + (b*queries + i)*q_stride + h*head_width; key row t is k + (b*tokens
+ * + t)*kv_stride + h*head_width, v alike; strides in elements. out[b,i,h,:] = sum_t P v, P = softmax(scale * q.k) over
+ * the visible keys, scale = head_width^-0.5. queries == tokens: causal means t <= i. queries == 1 with `position` ([B],
+ * the query's token index): causal means t <= position[b]. out [B*queries, H*d] compute dtype; lse [B,H,queries] fp32
+ * log-sum-exp of the scaled scores, kept for the backward, NULL allowed. */
 struct attention {
   int64_t batch, tokens, queries, heads, head_width, q_stride, kv_stride;
   enum dtype dtype;
@@ -114,9 +116,9 @@ struct attention {
   void *dq, *dk, *dv;
 };
 
-/* Images to patch rows, the GEMM form of the patch convolution: patches[b*grid_y*grid_x, 3*p*p], vector order (channel, row, column), patches
- * row-major; a remainder of the image beyond the grid is dropped. images: u8 [B,height,width,3] (normalised here: (v/255 - mean)/std, each rounded to
- * fp32) or fp32 [B,3,height,width] (taken as it is). */
+/* Images to patch rows, the GEMM form of the patch convolution: patches[b*grid_y*grid_x, 3*p*p], vector order (channel,
+ * row, column), patches row-major; a remainder of the image beyond the grid is dropped. images: u8 [B,height,width,3]
+ * (normalised here: (v/255 - mean)/std, each rounded to fp32) or fp32 [B,3,height,width] (taken as it is). */
 struct patchify {
   int64_t batch, height, width, patch;
   enum dtype image_dtype, dtype;
@@ -124,8 +126,8 @@ struct patchify {
   float mean[3], std[3];
   void *patches;
 };
-/* x[B,T,C] fp32: row 0 = class_embedding + position[0]; row 1+j = patches[b, keep ? keep[b,j] : j] + position[1 + that].
- * patches [B,grid,C] compute dtype; T = 1 + kept (kept = grid when keep is NULL); keep i32 [B,kept], ascending.
+/* x[B,T,C] fp32: row 0 = class_embedding + position[0]; row 1+j = patches[b, keep ? keep[b,j] : j] + position[1 +
+ * that]. patches [B,grid,C] compute dtype; T = 1 + kept (kept = grid when keep is NULL); keep i32 [B,kept], ascending.
  * backward: dpatches (compute dtype, zero where dropped), dposition and dclass added. */
 struct image_embed {
   int64_t batch, grid, kept, width;
@@ -138,8 +140,9 @@ struct image_embed {
   void *dpatches;
   float *dclass, *dposition;
 };
-/* x[B,T,C] fp32 = table[ids[b,t]] + position[t]. ids i32 with row stride ids_stride (a batch cropped to T tokens keeps its stride).
- * backward: dtable, dposition added, deterministic (rows summed in order of (b,t)). vocabulary = rows of table. */
+/* x[B,T,C] fp32 = table[ids[b,t]] + position[t]. ids i32 with row stride ids_stride (a batch cropped to T tokens keeps
+ * its stride). backward: dtable, dposition added, deterministic (rows summed in order of (b,t)). vocabulary = rows of
+ * table. */
 struct text_embed {
   int64_t batch, tokens, width, ids_stride, vocabulary;
   const int32_t *ids;
@@ -149,12 +152,12 @@ struct text_embed {
   float *dtable, *dposition;
 };
 
-/* Product-key selection (methods 1.2, steps 3-6). queries [N, H*2*half], half = k_dim/2; keys [2*H*K, half] with row (2*head + side)*K + i.
- * scores s[head,side,i] = <query half, key>; top knn of each side (larger score, then lower index); of the knn*knn sums u*knn+v the knn largest
- * (larger sum, then lower candidate number); slot = i_u*K + j_v; weight = softmax over those knn sums.
- * index i32, weight fp32, both [N, H, knn], best first; an index is a slot even where scores are NaN. Products of bf16 operands, fp32
- * accumulation, scores kept in fp32.
- * backward: from dweight [N,H,knn] (fp32): the softmax's gradient, then dqueries (compute dtype, written) and dkeys (added). No gradient
+/* Product-key selection (methods 1.2, steps 3-6). queries [N, H*2*half], half = k_dim/2; keys [2*H*K, half] with row
+ * (2*head + side)*K + i. scores s[head,side,i] = <query half, key>; top knn of each side (larger score, then lower
+ * index); of the knn*knn sums u*knn+v the knn largest (larger sum, then lower candidate number); slot = i_u*K + j_v;
+ * weight = softmax over those knn sums. index i32, weight fp32, both [N, H, knn], best first; an index is a slot even
+ * where scores are NaN. Products of bf16 operands, fp32 accumulation, scores kept in fp32. backward: from dweight
+ * [N,H,knn] (fp32): the softmax's gradient, then dqueries (compute dtype, written) and dkeys (added). No gradient
  * through the selection. */
 struct memory_select {
   int64_t rows, heads, n_keys, knn, half;
@@ -166,8 +169,9 @@ struct memory_select {
   void *dqueries;
   float *dkeys;
 };
-/* out[n,:] = sum_j weight[n,j] * values[index[n,j],:], j < entries = H*knn; values [slots, V], out [N, V] compute dtype, fp32 sums.
- * backward: dvalues[slot,:] += sum over its entries, in order of (n,j), of weight * dout[n,:]; dweight[n,j] = <dout[n,:], values[index]>, written. */
+/* out[n,:] = sum_j weight[n,j] * values[index[n,j],:], j < entries = H*knn; values [slots, V], out [N, V] compute
+ * dtype, fp32 sums. backward: dvalues[slot,:] += sum over its entries, in order of (n,j), of weight * dout[n,:];
+ * dweight[n,j] = <dout[n,:], values[index]>, written. */
 struct memory_read {
   int64_t rows, entries, slots, width;
   enum dtype dtype;
@@ -178,8 +182,8 @@ struct memory_read {
   const void *dout;
   float *dweight, *dvalues;
 };
-/* u = m * silu(g). backward: dm = du * silu(g), dg = du * m * sigma(g) (1 + g (1 - sigma(g))) (dm may be du). All [rows, columns] compute dtype.
- * dgate_bias[columns] += column sums of dg. */
+/* u = m * silu(g). backward: dm = du * silu(g), dg = du * m * sigma(g) (1 + g (1 - sigma(g))) (dm may be du). All
+ * [rows, columns] compute dtype. dgate_bias[columns] += column sums of dg. */
 struct gate {
   int64_t rows, columns;
   enum dtype dtype;
@@ -189,8 +193,9 @@ struct gate {
   void *dm, *dg;
   float *dgate_bias;
 };
-/* One gate per token (methods 1.2 step 10): s[n] = sigmoid(<x[n,:], weight> + bias); y[n,:] = s[n] * o[n,:] (y may be o). x [rows,in], o, y [rows,width].
- * backward: do = s * dy; with dz = s (1-s) <dy, o>: dx += dz * weight (compute dtype), dweight += dz * x, dbias += dz. */
+/* One gate per token (methods 1.2 step 10): s[n] = sigmoid(<x[n,:], weight> + bias); y[n,:] = s[n] * o[n,:] (y may be
+ * o). x [rows,in], o, y [rows,width]. backward: do = s * dy; with dz = s (1-s) <dy, o>: dx += dz * weight (compute
+ * dtype), dweight += dz * x, dbias += dz. */
 struct token_gate {
   int64_t rows, in, width;
   enum dtype dtype;
@@ -215,7 +220,8 @@ struct pool {
   const void *dout;
   void *dx;
 };
-/* out[b,:] = mean over tokens first..T-1 of x[b,t,:] (open_clip's 'avg': first = 1). Same dtypes as pool; backward writes dx. */
+/* out[b,:] = mean over tokens first..T-1 of x[b,t,:] (open_clip's 'avg': first = 1). Same dtypes as pool; backward
+ * writes dx. */
 struct pool_average {
   int64_t batch, tokens, width, first;
   enum dtype dtype;
@@ -225,7 +231,8 @@ struct pool_average {
   void *dx;
 };
 
-/* y = x / max(|x|, 1e-12) per row, norms kept. All fp32. backward: dx = (dy - y <y,dy>) / norm (norm clamped as above). */
+/* y = x / max(|x|, 1e-12) per row, norms kept. All fp32. backward: dx = (dy - y <y,dy>) / norm (norm clamped as above).
+ */
 struct normalize {
   int64_t rows, width;
   const float *x;
@@ -234,9 +241,10 @@ struct normalize {
   float *dx;
 };
 
-/* Distillation loss over un-normalised embeddings (methods 2.1). teacher, student fp32 [B,E]. Sums over this call's rows only, so that ranks and
- * micro-batches add up: *loss += scale * sum_b loss_b, with loss_b = 1 - cos (cosine), |t-s|^2 / E (mse), |t-s| (l2);
- * dstudent [B,E] = scale * its gradient, written (NULL: not wanted); cosine[b] written (NULL allowed). scale = 1 / global batch. loss: fp64 on the device. */
+/* Distillation loss over un-normalised embeddings (methods 2.1). teacher, student fp32 [B,E]. Sums over this call's
+ * rows only, so that ranks and micro-batches add up: *loss += scale * sum_b loss_b, with loss_b = 1 - cos (cosine),
+ * |t-s|^2 / E (mse), |t-s| (l2); dstudent [B,E] = scale * its gradient, written (NULL: not wanted); cosine[b] written
+ * (NULL allowed). scale = 1 / global batch. loss: fp64 on the device. */
 struct distill {
   int64_t batch, width;
   enum distill_loss kind;
@@ -246,11 +254,12 @@ struct distill {
   float *dstudent, *cosine;
 };
 
-/* The CLIP loss over the global batch (methods 3.3), never storing logits. images, texts: unit rows fp32 [G,E], all ranks' in global order;
- * this rank owns rows first .. first+count-1. With A = s images texts^T, s = exp(*logit_scale):
+/* The CLIP loss over the global batch (methods 3.3), never storing logits. images, texts: unit rows fp32 [G,E], all
+ * ranks' in global order; this rank owns rows first .. first+count-1. With A = s images texts^T, s = exp(*logit_scale):
  *   loss = weight / (2G) * sum_i ( -log softmax_row(A)_ii - log softmax_column(A)_ii ).
- * *loss += the terms of the owned rows and columns; dimages, dtexts [count,E] = true gradients of the global loss for the owned rows (written);
- * *dlogit_scale += s * the owned rows' share of sum dA * (images texts^T), so that a sum over ranks gives the gradient. */
+ * *loss += the terms of the owned rows and columns; dimages, dtexts [count,E] = true gradients of the global loss for
+ * the owned rows (written); *dlogit_scale += s * the owned rows' share of sum dA * (images texts^T), so that a sum over
+ * ranks gives the gradient. */
 struct contrastive {
   int64_t global, width, first, count;
   double weight;
@@ -274,16 +283,19 @@ struct adamw {
 struct device_operations {
   const char *name; /* "cpu", "cuda" */
 
-  void *(*allocate)(struct device *self, size_t bytes, const char *label); /* 64-byte aligned at least; fatal() when exhausted */
+  void *(*allocate)(struct device *self, size_t bytes,
+                    const char *label); /* 64-byte aligned at least; fatal() when exhausted */
   void (*release)(struct device *self, void *block);
   void (*copy_in)(struct device *self, void *to_device, const void *from_host, size_t bytes);
   void (*copy_out)(struct device *self, void *to_host, const void *from_device, size_t bytes); /* waits */
   void (*copy)(struct device *self, void *to, const void *from, size_t bytes);                 /* within the device */
   void (*zero)(struct device *self, void *block, size_t bytes);
   void (*fill)(struct device *self, float *x, int64_t count, float value);
-  void (*cast)(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype, int64_t count);
+  void (*cast)(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
+               int64_t count);
   void (*add)(struct device *self, float *y, const float *x, double scale, int64_t count); /* y += scale x */
-  void (*sum_of_squares)(struct device *self, const float *x, int64_t count, double *result); /* *result += ; on the device */
+  void (*sum_of_squares)(struct device *self, const float *x, int64_t count,
+                         double *result); /* *result += ; on the device */
   void (*synchronize)(struct device *self);
   void (*forget_weights)(struct device *self); /* drops packed copies of frozen weights */
 
@@ -325,8 +337,8 @@ struct device_operations {
 /* Every implementation's struct begins with this. */
 struct device {
   const struct device_operations *op;
-  int threads;         /* compute threads (CPU) */
-  char description[256]; /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
+  int threads;               /* compute threads (CPU) */
+  char description[256];     /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
   bool bf16_is_storage_only; /* products of bf16 operands are computed in fp32 here */
 };
 

@@ -18,7 +18,8 @@ static enum status blame(const struct reading *reading, const char *group, const
   va_end(arguments);
   text_append_format(&what, "%s.%s %s", group, name, rest);
   const struct namelist_item *item = reading->given[key - key_table];
-  enum status status = item ? value_fail(item, NULL, "%s", what.data) : error_set(STATUS_INPUT, "%s: %s", reading->source, what.data);
+  enum status status =
+      item ? value_fail(item, NULL, "%s", what.data) : error_set(STATUS_INPUT, "%s: %s", reading->source, what.data);
   text_release(&what);
   memory_release(rest);
   return status;
@@ -43,8 +44,8 @@ static enum status check_reset(const struct reading *reading) {
     bool known = (length == 4 && !strncmp(p, "data", 4)) || (length == 8 && !strncmp(p, "schedule", 8)) ||
                  (length == 9 && !strncmp(p, "optimizer", 9));
     if (!known)
-      return blame(reading, "run", "resume_reset", "holds '%.*s', but takes data, schedule and optimizer, separated by commas", (int)length,
-                   p);
+      return blame(reading, "run", "resume_reset",
+                   "holds '%.*s', but takes data, schedule and optimizer, separated by commas", (int)length, p);
     p += length;
   }
   if (!empty(run->resume_reset) && is(run->resume, "auto"))
@@ -64,15 +65,18 @@ static enum status check_run(const struct reading *reading) {
 static enum status check_model(const struct reading *reading) {
   const struct settings *s = reading->settings;
   const struct model_settings *model = &s->model;
-  bool from_teacher = is(s->run.stage, "distill"), from_checkpoints = is(s->run.stage, "eval") && s->eval.checkpoints.count > 0;
+  bool from_teacher = is(s->run.stage, "distill"),
+       from_checkpoints = is(s->run.stage, "eval") && s->eval.checkpoints.count > 0;
   if (is(s->run.stage, "pretrain") && empty(model->config) && empty(model->weights))
     return blame(reading, "model", "config", "must be given when there are no weights to begin with");
   if (!is(s->run.stage, "pretrain") && empty(model->weights) && !from_teacher && !from_checkpoints)
     return blame(reading, "model", "weights", "must be given for the stage %s", s->run.stage);
   if (model->image_mean.count != 0 && model->image_mean.count != 3)
-    return blame(reading, "model", "image_mean", "takes three values (red, green, blue), not %d", model->image_mean.count);
+    return blame(reading, "model", "image_mean", "takes three values (red, green, blue), not %d",
+                 model->image_mean.count);
   if (model->image_std.count != 0 && model->image_std.count != 3)
-    return blame(reading, "model", "image_std", "takes three values (red, green, blue), not %d", model->image_std.count);
+    return blame(reading, "model", "image_std", "takes three values (red, green, blue), not %d",
+                 model->image_std.count);
   if (model->train.count == 0)
     return blame(reading, "model", "train", "is empty: nothing would be trained");
   return STATUS_OK;
@@ -92,7 +96,8 @@ static enum status check_teacher(const struct reading *reading) {
     return blame(reading, "teacher", "cache",
                  "needs data.augment='crop_fixed' or 'none': with 'crop' every epoch shows the teacher other images");
   if (!s->memory.present && s->model.train.count == 1 && is(s->model.train.items[0], "default"))
-    return blame(reading, "model", "train", "is 'default', which trains the memory in distill, but there is no group &memory");
+    return blame(reading, "model", "train",
+                 "is 'default', which trains the memory in distill, but there is no group &memory");
   return STATUS_OK;
 }
 
@@ -107,16 +112,18 @@ static enum status check_memory(const struct reading *reading) {
       if (memory->layers.items[i] == memory->layers.items[j])
         return blame(reading, "memory", "layers", "names block %lld twice", (long long)memory->layers.items[i]);
   if (memory->knn > memory->n_keys)
-    return blame(reading, "memory", "knn", "is %lld, but must not exceed n_keys (%lld)", (long long)memory->knn, (long long)memory->n_keys);
+    return blame(reading, "memory", "knn", "is %lld, but must not exceed n_keys (%lld)", (long long)memory->knn,
+                 (long long)memory->n_keys);
   if (memory->k_dim % 2 != 0)
-    return blame(reading, "memory", "k_dim", "is %lld, but must be even: a query has two halves", (long long)memory->k_dim);
+    return blame(reading, "memory", "k_dim", "is %lld, but must be even: a query has two halves",
+                 (long long)memory->k_dim);
   if (memory->peer && memory->v_dim != 0)
     return blame(reading, "memory", "v_dim", "must be 0 with peer: experts are as wide as the tower");
   if (memory->peer && memory->shard_ranks != 1)
     return blame(reading, "memory", "shard_ranks", "must be 1 with peer");
   if (memory->v_dim % memory->shard_ranks != 0)
-    return blame(reading, "memory", "shard_ranks", "is %lld, but must divide v_dim (%lld)", (long long)memory->shard_ranks,
-                 (long long)memory->v_dim);
+    return blame(reading, "memory", "shard_ranks", "is %lld, but must divide v_dim (%lld)",
+                 (long long)memory->shard_ranks, (long long)memory->v_dim);
   return STATUS_OK;
 }
 
@@ -124,7 +131,8 @@ static enum status check_pair(const struct reading *reading, const char *name, c
   if (list->count != 2)
     return blame(reading, "data", name, "takes two values, the smallest and the largest, not %d", list->count);
   if (list->items[0] > list->items[1])
-    return blame(reading, "data", name, "begins with %g, which is larger than its end %g", list->items[0], list->items[1]);
+    return blame(reading, "data", name, "begins with %g, which is larger than its end %g", list->items[0],
+                 list->items[1]);
   return STATUS_OK;
 }
 
@@ -136,9 +144,11 @@ static enum status check_weights(const struct reading *reading) {
   if (data->weights.count == 0)
     return STATUS_OK;
   if (data->weights.count != data->train.count)
-    return blame(reading, "data", "weights", "has %d values for %d patterns in data.train", data->weights.count, data->train.count);
+    return blame(reading, "data", "weights", "has %d values for %d patterns in data.train", data->weights.count,
+                 data->train.count);
   if (!data->resampled)
-    return blame(reading, "data", "weights", "needs data.resampled=.true.: without it every sample is seen once per epoch");
+    return blame(reading, "data", "weights",
+                 "needs data.resampled=.true.: without it every sample is seen once per epoch");
   if (!(sum > 0))
     return blame(reading, "data", "weights", "must not all be 0");
   return STATUS_OK;
@@ -154,8 +164,8 @@ static enum status check_data(const struct reading *reading) {
   if (data->train.count == 0)
     return blame(reading, "data", "train", "must be given for the stage %s", s->run.stage);
   if (data->global_batch % data->batch_size != 0)
-    return blame(reading, "data", "global_batch", "is %lld, but must be a multiple of batch_size (%lld)", (long long)data->global_batch,
-                 (long long)data->batch_size);
+    return blame(reading, "data", "global_batch", "is %lld, but must be a multiple of batch_size (%lld)",
+                 (long long)data->global_batch, (long long)data->batch_size);
   TRY(check_weights(reading));
   TRY(check_pair(reading, "crop_scale", &data->crop_scale));
   return check_pair(reading, "crop_ratio", &data->crop_ratio);
@@ -184,7 +194,8 @@ static enum status check_optim(const struct reading *reading) {
     return blame(reading, "optim", "cooldown_epochs", "is %lld, but const-cooldown needs 1 to %lld (optim.epochs)",
                  (long long)optim->cooldown_epochs, (long long)optim->epochs);
   if (!is(s->early_stop.metric, "auto") && !text_starts_with(s->early_stop.metric, "val/"))
-    return blame(reading, "early_stop", "metric", "is '%s', but must be 'auto' or begin with val/", s->early_stop.metric);
+    return blame(reading, "early_stop", "metric", "is '%s', but must be 'auto' or begin with val/",
+                 s->early_stop.metric);
   if (s->early_stop.patience > 0 && s->data.val.count == 0)
     return blame(reading, "early_stop", "patience", "needs held-out samples in data.val");
   return STATUS_OK;
@@ -243,8 +254,9 @@ static enum status check_segment(const struct reading *reading) {
 }
 
 enum status checks_run(const struct reading *reading) {
-  static enum status (*const checks[])(const struct reading *) = {check_run,  check_model, check_teacher, check_memory, check_data,
-                                                                  check_loss, check_optim, check_eval,    check_segment};
+  static enum status (*const checks[])(const struct reading *) = {check_run,    check_model, check_teacher,
+                                                                  check_memory, check_data,  check_loss,
+                                                                  check_optim,  check_eval,  check_segment};
   for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
     TRY(checks[i](reading));
   return STATUS_OK;

@@ -79,7 +79,9 @@ void input_write_used(const struct settings *settings, struct text *out) {
 }
 
 static const char *resume_words(const struct key *key) {
-  return key->on_resume == RESUME_FREE ? "may change" : key->on_resume == RESUME_WARN ? "may change, with a warning" : "must stay";
+  return key->on_resume == RESUME_FREE   ? "may change"
+         : key->on_resume == RESUME_WARN ? "may change, with a warning"
+                                         : "must stay";
 }
 
 /* The key as --describe shows it. */
@@ -161,8 +163,8 @@ enum status input_describe(const char *what, FILE *out) {
 
 void input_write_reference(FILE *out) {
   struct text text = {0};
-  text_append_string(
-      &text, "! Every key of memclip's input with its default. Copy the groups and keys you need; what is left out takes the default.\n");
+  text_append_string(&text, "! Every key of memclip's input with its default. Copy the groups and keys you need; what "
+                            "is left out takes the default.\n");
   for (size_t i = 0; i < key_group_count; i++) {
     text_append_string(&text, "\n");
     append_group(&text, &key_group_table[i], NULL);
@@ -178,18 +180,20 @@ static bool is_compared(const struct key *key, const struct settings *now, const
 }
 
 /* Adds "optim.lr: 0.1, was 0.2" to `fixed`, or tells `warn`. */
-static void compare_key(const struct key *key, const struct settings *now, const struct settings *then, struct text *fixed,
-                        void (*warn)(const char *message)) {
+static void compare_key(const struct key *key, const struct settings *now, const struct settings *then,
+                        struct text *fixed, void (*warn)(const char *message)) {
   struct text a = {0}, b = {0};
   value_print(key, now, true, &a);
   value_print(key, then, true, &b);
   if (strcmp(a.data, b.data) != 0) {
     struct text difference = {0};
-    text_append_format(&difference, "%s.%s is %s, was %s", key->group, key->name, a.length ? a.data : "empty", b.length ? b.data : "empty");
+    text_append_format(&difference, "%s.%s is %s, was %s", key->group, key->name, a.length ? a.data : "empty",
+                       b.length ? b.data : "empty");
     if (key->on_resume == RESUME_FIXED)
       text_append_format(fixed, "\n  %s", difference.data);
     else if (warn) {
-      text_append_string(&difference, key->on_resume == RESUME_WARN ? " when this run began: its results change" : " when this run began");
+      text_append_string(&difference, key->on_resume == RESUME_WARN ? " when this run began: its results change"
+                                                                    : " when this run began");
       warn(difference.data);
     }
     text_release(&difference);
@@ -198,7 +202,8 @@ static void compare_key(const struct key *key, const struct settings *now, const
   text_release(&a);
 }
 
-enum status input_compare_for_resume(const struct settings *now, const char *used_then, void (*warn)(const char *message)) {
+enum status input_compare_for_resume(const struct settings *now, const char *used_then,
+                                     void (*warn)(const char *message)) {
   struct settings then;
   struct text fixed = {0};
   TRY(reading_of_used(used_then, &then));
@@ -211,7 +216,8 @@ enum status input_compare_for_resume(const struct settings *now, const char *use
   enum status status = STATUS_OK;
   if (fixed.length > 0)
     status = error_set(STATUS_INPUT,
-                       "the run directory %s belongs to another input:%s\nTake another run.directory (run.resume='PATH' branches from a "
+                       "the run directory %s belongs to another input:%s\nTake another run.directory "
+                       "(run.resume='PATH' branches from a "
                        "checkpoint there), or "
                        "put these back",
                        now->run.directory, fixed.data);

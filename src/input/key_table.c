@@ -1,4 +1,5 @@
-/* The table of keys, in the order of the groups. Each row: name, unit or kind, default, range or choices, resume, stages, help. */
+/* The table of keys, in the order of the groups. Each row: name, unit or kind, default, range or choices, resume,
+ * stages, help. */
 #include "input/keys.h"
 #include <math.h>
 

@@ -24,15 +24,18 @@ static struct place place_of(const struct reader *reader) {
   return (struct place){reader->line, (int)(reader->p - reader->line_start) + 1};
 }
 
-static enum status fail(const struct reader *reader, struct place place, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static enum status fail(const struct reader *reader, struct place place, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static enum status fail(const struct reader *reader, struct place place, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   char *what = text_format_list(format, arguments);
   va_end(arguments);
   if (reader->open_text_line)
-    error_set(STATUS_INPUT, "%s:%d:%d: %s (the text that begins in line %d runs over the end of its line: is its closing quote missing?)",
-              reader->source, place.line, place.column, what, reader->open_text_line);
+    error_set(
+        STATUS_INPUT,
+        "%s:%d:%d: %s (the text that begins in line %d runs over the end of its line: is its closing quote missing?)",
+        reader->source, place.line, place.column, what, reader->open_text_line);
   else
     error_set(STATUS_INPUT, "%s:%d:%d: %s", reader->source, place.line, place.column, what);
   memory_release(what);
@@ -96,9 +99,11 @@ struct namelist_item *namelist_add_item(struct namelist *list, const char *sourc
 static struct namelist_value *add_value(struct namelist_item *item, const char *text, size_t length) {
   int count = item->count;
   if ((count & (count - 1)) == 0) /* grows at powers of two */
-    item->values = memory_resize(item->values, (size_t)(count ? 2 * count : 1) * sizeof *item->values, "namelist values");
+    item->values =
+        memory_resize(item->values, (size_t)(count ? 2 * count : 1) * sizeof *item->values, "namelist values");
   struct namelist_value *value = &item->values[item->count++];
-  *value = (struct namelist_value){.text = memory_allocate(length + 1, "namelist value"), .line = item->line, .column = item->column};
+  *value = (struct namelist_value){
+      .text = memory_allocate(length + 1, "namelist value"), .line = item->line, .column = item->column};
   if (length > 0)
     memcpy(value->text, text, length);
   return value;
@@ -109,8 +114,8 @@ void namelist_add_text(struct namelist_item *item, const char *text, size_t leng
 }
 
 /* Appends `repeats` values, all at `place`. */
-static enum status add_values(const struct reader *reader, struct namelist_item *item, long repeats, struct place place, const char *text,
-                              size_t length, bool quoted) {
+static enum status add_values(const struct reader *reader, struct namelist_item *item, long repeats, struct place place,
+                              const char *text, size_t length, bool quoted) {
   if (repeats > VALUES_MAX - item->count)
     return fail(reader, place, "%s has more than %d values", item->key, VALUES_MAX);
   for (long i = 0; i < repeats; i++) {
@@ -179,11 +184,13 @@ static enum status read_word(struct reader *reader, struct namelist_item *item, 
     advance(reader);
   int length = (int)(reader->p - start);
   if (*reader->p == '/' && is_name(reader->p[1]))
-    return fail(reader, place, "put quotes around the text that begins with %.*s/: a / without quotes ends the group", length, start);
+    return fail(reader, place, "put quotes around the text that begins with %.*s/: a / without quotes ends the group",
+                length, start);
   if (*reader->p == '\'' || *reader->p == '"')
     return fail(reader, place_of(reader), "a blank or a comma is missing before the quote");
   if (!ends_value(reader))
-    return fail(reader, place_of(reader), "'%c' cannot stand here; a text needs quotes, as in %s = 'text'", *reader->p, item->key);
+    return fail(reader, place_of(reader), "'%c' cannot stand here; a text needs quotes, as in %s = 'text'", *reader->p,
+                item->key);
   return add_values(reader, item, repeats, place, start, (size_t)length, false);
 }
 
@@ -195,8 +202,9 @@ static enum status read_value(struct reader *reader, struct namelist_item *item)
   if (*reader->p == '\'' || *reader->p == '"')
     return read_quoted(reader, item, repeats, place);
   if (reader->p[0] == '(')
-    return fail(reader, place,
-                "'(' cannot stand here: there are no complex numbers and no indices; write all values of a list after the =");
+    return fail(
+        reader, place,
+        "'(' cannot stand here: there are no complex numbers and no indices; write all values of a list after the =");
   return read_word(reader, item, repeats, place);
 }
 
@@ -215,8 +223,8 @@ static bool at_key(const struct reader *reader) {
   return *ahead.p == '=' || *ahead.p == '(';
 }
 
-/* Values up to the next key, the group's end or the end of the content. Each comma ends one value, which is null if nothing stands before
- * the comma. */
+/* Values up to the next key, the group's end or the end of the content. Each comma ends one value, which is null if
+ * nothing stands before the comma. */
 static enum status read_values(struct reader *reader, struct namelist_item *item) {
   bool after_value = false;
   for (;;) {
@@ -240,7 +248,8 @@ static enum status read_item(struct reader *reader, const char *group) {
   struct place place = place_of(reader);
   size_t length = name_length(reader->p);
   if (length == 0)
-    return fail(reader, place, "expected a key such as \"seed = 1\", or / to end the group &%s, but found '%c'", group, *reader->p);
+    return fail(reader, place, "expected a key such as \"seed = 1\", or / to end the group &%s, but found '%c'", group,
+                *reader->p);
   char *key = lower_copy(reader->p, length, "namelist key");
   struct namelist_item *item = namelist_add_item(reader->list, reader->source, group, key);
   memory_release(key);
@@ -249,7 +258,8 @@ static enum status read_item(struct reader *reader, const char *group) {
   reader->p += length;
   skip_blanks(reader);
   if (*reader->p == '(' || *reader->p == '%')
-    return fail(reader, place_of(reader), "indices and members are not used here: write all values of %s after the =", item->key);
+    return fail(reader, place_of(reader),
+                "indices and members are not used here: write all values of %s after the =", item->key);
   if (*reader->p != '=')
     return fail(reader, place, "expected = after %s", item->key);
   advance(reader);
@@ -276,7 +286,8 @@ static enum status read_items(struct reader *reader, const char *group, struct p
     if (!*reader->p)
       return fail(reader, start, "the group &%s is not closed: put a / after its last key", group);
     if (at_group_start(reader))
-      return fail(reader, place_of(reader), "a new group begins here, but &%s of line %d is not closed: put a / before", group, start.line);
+      return fail(reader, place_of(reader), "a new group begins here, but &%s of line %d is not closed: put a / before",
+                  group, start.line);
     TRY(read_item(reader, group));
   }
 }
@@ -290,17 +301,20 @@ static enum status add_group(struct reader *reader, char *name, struct place pla
                   list->groups[i].line);
     }
   list->groups = memory_resize(list->groups, (size_t)(list->group_count + 1) * sizeof *list->groups, "namelist groups");
-  list->groups[list->group_count++] = (struct namelist_group){
-      .name = name, .source = memory_copy_string(reader->source, "namelist source"), .line = place.line, .column = place.column};
+  list->groups[list->group_count++] =
+      (struct namelist_group){.name = name,
+                              .source = memory_copy_string(reader->source, "namelist source"),
+                              .line = place.line,
+                              .column = place.column};
   return STATUS_OK;
 }
 
 static enum status read_group(struct reader *reader) {
   struct place start = place_of(reader);
   if (!at_group_start(reader))
-    return fail(
-        reader, start,
-        "expected a group such as &run; between groups only comments (! ...) may stand (did a / without quotes end a group early?)");
+    return fail(reader, start,
+                "expected a group such as &run; between groups only comments (! ...) may stand (did a / without quotes "
+                "end a group early?)");
   advance(reader);
   size_t length = name_length(reader->p);
   if (length == 0)
@@ -326,7 +340,8 @@ enum status namelist_parse(const char *source, const char *content, struct namel
   }
 }
 
-enum status namelist_parse_values(const char *source, const char *group, const char *key, const char *values, struct namelist *list) {
+enum status namelist_parse_values(const char *source, const char *group, const char *key, const char *values,
+                                  struct namelist *list) {
   struct reader reader = reader_of(source, values, list);
   struct namelist_item *item = namelist_add_item(list, source, group, key);
   item->line = item->column = 1;

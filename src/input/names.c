@@ -97,15 +97,18 @@ static const struct key *find_nearest(const char *group, const char *name) {
 enum status name_unknown_key(const struct namelist_item *item) {
   const struct key *elsewhere = find_elsewhere(item->key);
   if (elsewhere)
-    return value_fail(item, NULL, "there is no key %s in &%s: it belongs to &%s", item->key, item->group, elsewhere->group);
+    return value_fail(item, NULL, "there is no key %s in &%s: it belongs to &%s", item->key, item->group,
+                      elsewhere->group);
   const struct key *near = find_nearest(item->group, item->key);
   if (!near)
     near = find_synonym(item->key);
   if (!near)
     near = find_nearest(NULL, item->key);
   if (!near)
-    return value_fail(item, NULL, "there is no key %s in &%s; \"memclip --describe %s\" lists them", item->key, item->group, item->group);
+    return value_fail(item, NULL, "there is no key %s in &%s; \"memclip --describe %s\" lists them", item->key,
+                      item->group, item->group);
   if (strcmp(near->group, item->group) == 0)
     return value_fail(item, NULL, "there is no key %s in &%s; did you mean %s?", item->key, item->group, near->name);
-  return value_fail(item, NULL, "there is no key %s in &%s; did you mean %s of &%s?", item->key, item->group, near->name, near->group);
+  return value_fail(item, NULL, "there is no key %s in &%s; did you mean %s of &%s?", item->key, item->group,
+                    near->name, near->group);
 }

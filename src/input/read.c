@@ -79,7 +79,8 @@ static void add_plain_texts(struct namelist_item *item, const struct key *key, c
   namelist_add_text(item, start, strlen(start));
 }
 
-static enum status parse_assignment_of(const struct key *key, const char *source, const char *values, struct namelist *list) {
+static enum status parse_assignment_of(const struct key *key, const char *source, const char *values,
+                                       struct namelist *list) {
   bool text = key->type == KEY_TEXT || key->type == KEY_TEXTS;
   values += strspn(values, " \t");
   if (!text || *values == '\'' || *values == '"')
@@ -150,7 +151,8 @@ static void store_defaults(struct settings *settings) {
     value_store_default(&key_table[i], settings);
 }
 
-static enum status fill(struct reading *reading, const char *content, const char *const *assignments, int assignment_count) {
+static enum status fill(struct reading *reading, const char *content, const char *const *assignments,
+                        int assignment_count) {
   TRY(namelist_parse(reading->source, content, &reading->file));
   TRY(check_groups(reading));
   for (int i = 0; i < assignment_count; i++)
@@ -161,8 +163,9 @@ static enum status fill(struct reading *reading, const char *content, const char
   return STATUS_OK;
 }
 
-static enum status read_text(const char *source, const char *content, const char *const *assignments, int assignment_count,
-                             struct settings *settings, void (*warn)(const char *message), bool check) {
+static enum status read_text(const char *source, const char *content, const char *const *assignments,
+                             int assignment_count, struct settings *settings, void (*warn)(const char *message),
+                             bool check) {
   struct reading reading = {.source = source, .settings = settings};
   reading.given = memory_allocate(key_table_count * sizeof *reading.given, "given keys");
   store_defaults(settings);
@@ -179,8 +182,8 @@ static enum status read_text(const char *source, const char *content, const char
   return status;
 }
 
-enum status input_read_text(const char *source, const char *content, const char *const *assignments, int assignment_count,
-                            struct settings *settings, void (*warn)(const char *message)) {
+enum status input_read_text(const char *source, const char *content, const char *const *assignments,
+                            int assignment_count, struct settings *settings, void (*warn)(const char *message)) {
   return read_text(source, content, assignments, assignment_count, settings, warn, true);
 }
 
@@ -188,8 +191,8 @@ enum status reading_of_used(const char *content, struct settings *settings) {
   return read_text("used.nml", content, NULL, 0, settings, NULL, false);
 }
 
-enum status input_read(const char *path, const char *const *assignments, int assignment_count, struct settings *settings,
-                       void (*warn)(const char *message)) {
+enum status input_read(const char *path, const char *const *assignments, int assignment_count,
+                       struct settings *settings, void (*warn)(const char *message)) {
   struct text content = {0};
   *settings = (struct settings){0};
   enum status status = file_read(path, &content);

@@ -1,4 +1,5 @@
-/* What is known while an input is read: its items, and which item gave each key. Shared by read.c, names.c and checks.c. */
+/* What is known while an input is read: its items, and which item gave each key. Shared by read.c, names.c and
+ * checks.c. */
 #ifndef MEMCLIP_INPUT_READING_H
 #define MEMCLIP_INPUT_READING_H
 #include "input/keys.h"
@@ -7,7 +8,8 @@
 struct reading {
   const char *source;
   struct namelist file, assignments;
-  const struct namelist_item **given; /* [key_table_count], NULL for a default; points into the two lists once both are complete */
+  const struct namelist_item *
+      *given; /* [key_table_count], NULL for a default; points into the two lists once both are complete */
   struct settings *settings;
 };
 

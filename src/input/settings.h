@@ -1,4 +1,5 @@
-/* The values of an input file, one struct per namelist group, members named as the keys (interface.md). Filled by input/keys.c. */
+/* The values of an input file, one struct per namelist group, members named as the keys (interface.md). Filled by
+ * input/keys.c. */
 #ifndef MEMCLIP_INPUT_SETTINGS_H
 #define MEMCLIP_INPUT_SETTINGS_H
 #include <stdbool.h>
@@ -44,7 +45,8 @@ struct data_settings {
   struct text_list train, val;
   struct real_list weights, crop_scale, crop_ratio;
   int64_t batch_size, global_batch, samples_per_epoch, context_length, shuffle_window, loader_threads;
-  char *format, *image, *caption, *short_caption, *csv_separator, *csv_image, *csv_caption, *vocabulary, *augment, *shuffle, *stage_to;
+  char *format, *image, *caption, *short_caption, *csv_separator, *csv_image, *csv_caption, *vocabulary, *augment,
+      *shuffle, *stage_to;
   bool resampled, exif_orientation;
   double bad_sample_limit, max_image_megapixels;
 };
@@ -73,7 +75,8 @@ struct checkpoint_settings {
 };
 struct eval_settings {
   struct text_list datasets, checkpoints, labels, text;
-  char *root, *coco_root, *flickr30k_root, *iiw_root, *docci_root, *urban1k_root, *dci_root, *sharegpt4v_root, *protocol;
+  char *root, *coco_root, *flickr30k_root, *iiw_root, *docci_root, *urban1k_root, *dci_root, *sharegpt4v_root,
+      *protocol;
   int64_t batch_size;
   bool save_features, memory_usage;
 };

@@ -18,7 +18,8 @@ enum status value_fail(const struct namelist_item *item, const struct namelist_v
   if (text_starts_with(item->source, "--")) /* an option of the command line */
     error_set(STATUS_INPUT, "%s: %s", item->source, what);
   else
-    error_set(STATUS_INPUT, "%s:%d:%d: %s", item->source, value ? value->line : item->line, value ? value->column : item->column, what);
+    error_set(STATUS_INPUT, "%s:%d:%d: %s", item->source, value ? value->line : item->line,
+              value ? value->column : item->column, what);
   memory_release(what);
   return STATUS_INPUT;
 }
@@ -41,30 +42,34 @@ void value_append_range(const struct key *key, struct text *out) {
   append_number(out, key->maximum);
 }
 
-static enum status check_range(const struct key *key, const struct namelist_item *item, const struct namelist_value *value, double number) {
+static enum status check_range(const struct key *key, const struct namelist_item *item,
+                               const struct namelist_value *value, double number) {
   if (number >= key->minimum && number <= key->maximum)
     return STATUS_OK;
   struct text range = {0};
   value_append_range(key, &range);
-  enum status status = value_fail(item, value, "%s.%s is %s, but must be%s", key->group, key->name, value->text, range.data + 1);
+  enum status status =
+      value_fail(item, value, "%s.%s is %s, but must be%s", key->group, key->name, value->text, range.data + 1);
   text_release(&range);
   return status;
 }
 
-static enum status read_integer(const struct key *key, const struct namelist_item *item, const struct namelist_value *value, int64_t *out) {
+static enum status read_integer(const struct key *key, const struct namelist_item *item,
+                                const struct namelist_value *value, int64_t *out) {
   char *end;
   errno = 0;
   *out = strtoll(value->text, &end, 10);
   if (value->quoted || *end || end == value->text)
-    return value_fail(item, value, "%s.%s takes an integer, not %s%s%s", key->group, key->name, value->quoted ? "'" : "", value->text,
-                      value->quoted ? "'" : "");
+    return value_fail(item, value, "%s.%s takes an integer, not %s%s%s", key->group, key->name,
+                      value->quoted ? "'" : "", value->text, value->quoted ? "'" : "");
   if (errno == ERANGE)
     return value_fail(item, value, "%s.%s: %s is too large for an integer", key->group, key->name, value->text);
   return check_range(key, item, value, (double)*out);
 }
 
 /* Fortran's forms: 1.5, .5, 1., 1e-3, 1.5d-3. */
-static enum status read_real(const struct key *key, const struct namelist_item *item, const struct namelist_value *value, double *out) {
+static enum status read_real(const struct key *key, const struct namelist_item *item,
+                             const struct namelist_value *value, double *out) {
   char *number = memory_copy_string(value->text, "number"), *end;
   for (char *p = number; *p; p++)
     if (*p == 'd' || *p == 'D')
@@ -74,12 +79,13 @@ static enum status read_real(const struct key *key, const struct namelist_item *
   bool whole = plain && !*end && end != number;
   memory_release(number);
   if (value->quoted || !whole || !isfinite(*out))
-    return value_fail(item, value, "%s.%s takes a number, not %s%s%s", key->group, key->name, value->quoted ? "'" : "", value->text,
-                      value->quoted ? "'" : "");
+    return value_fail(item, value, "%s.%s takes a number, not %s%s%s", key->group, key->name, value->quoted ? "'" : "",
+                      value->text, value->quoted ? "'" : "");
   return check_range(key, item, value, *out);
 }
 
-static enum status read_logical(const struct key *key, const struct namelist_item *item, const struct namelist_value *value, bool *out) {
+static enum status read_logical(const struct key *key, const struct namelist_item *item,
+                                const struct namelist_value *value, bool *out) {
   static const char *const words[2][4] = {{".false.", "false", ".f.", "f"}, {".true.", "true", ".t.", "t"}};
   for (int truth = 0; truth < 2; truth++)
     for (int i = 0; i < 4; i++)
@@ -87,8 +93,8 @@ static enum status read_logical(const struct key *key, const struct namelist_ite
         *out = truth;
         return STATUS_OK;
       }
-  return value_fail(item, value, "%s.%s takes .true. or .false., not %s%s%s", key->group, key->name, value->quoted ? "'" : "", value->text,
-                    value->quoted ? "'" : "");
+  return value_fail(item, value, "%s.%s takes .true. or .false., not %s%s%s", key->group, key->name,
+                    value->quoted ? "'" : "", value->text, value->quoted ? "'" : "");
 }
 
 enum { CHOICES_MAX = 16 };
@@ -107,7 +113,8 @@ void value_append_choices(const char *choices, struct text *out) {
     text_append(out, *p == '|' ? ", " : p, *p == '|' ? 2 : 1);
 }
 
-static enum status check_choice(const struct key *key, const struct namelist_item *item, const struct namelist_value *value) {
+static enum status check_choice(const struct key *key, const struct namelist_item *item,
+                                const struct namelist_value *value) {
   char *copy;
   const char *parts[CHOICES_MAX];
   int count = split_choices(key->choices, &copy, parts);
@@ -127,9 +134,11 @@ static enum status check_choice(const struct key *key, const struct namelist_ite
   return status;
 }
 
-static enum status check_text(const struct key *key, const struct namelist_item *item, const struct namelist_value *value) {
+static enum status check_text(const struct key *key, const struct namelist_item *item,
+                              const struct namelist_value *value) {
   if (!value->quoted)
-    return value_fail(item, value, "%s.%s takes a text, which needs quotes: %s = '%s'", key->group, key->name, key->name, value->text);
+    return value_fail(item, value, "%s.%s takes a text, which needs quotes: %s = '%s'", key->group, key->name,
+                      key->name, value->text);
   for (const char *p = value->text; *p; p++)
     if ((unsigned char)*p < 0x20 && *p != '\t')
       return value_fail(item, value, "%s.%s holds a control character (code %d)", key->group, key->name, *p);
@@ -163,7 +172,8 @@ static enum status store_scalar(const struct key *key, const struct namelist_ite
 }
 
 static enum status missing_value(const struct key *key, const struct namelist_item *item, int index) {
-  return value_fail(item, &item->values[index], "value %d of %s.%s is left out and has no default", index + 1, key->group, key->name);
+  return value_fail(item, &item->values[index], "value %d of %s.%s is left out and has no default", index + 1,
+                    key->group, key->name);
 }
 
 static void release_texts(struct text_list *list) {

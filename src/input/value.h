@@ -7,7 +7,8 @@
 /* STATUS_INPUT with the item's place: of the value, or of the key when `value` is NULL. */
 enum status value_fail(const struct namelist_item *item, const struct namelist_value *value, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Puts the item's values into the key's place after checking type, range and choices. Null values leave what is there. */
+/* Puts the item's values into the key's place after checking type, range and choices. Null values leave what is there.
+ */
 enum status value_store(const struct key *key, const struct namelist_item *item, struct settings *settings);
 void value_store_default(const struct key *key, struct settings *settings);
 void value_release(const struct key *key, struct settings *settings);

@@ -110,12 +110,14 @@ static void take_snapshot(struct snapshot *snapshot, const struct checkpoint_con
     tensors[i] = c->tensors[i];
     tensors[i].name = copy_string(snapshot, c->tensors[i].name);
     tensors[i].alias_of = copy_string(snapshot, c->tensors[i].alias_of);
-    tensors[i].data = c->tensors[i].alias_of != NULL ? NULL : buffer_take(&snapshot->data, tensor_bytes(&c->tensors[i]));
+    tensors[i].data =
+        c->tensors[i].alias_of != NULL ? NULL : buffer_take(&snapshot->data, tensor_bytes(&c->tensors[i]));
   }
   for (int64_t i = 0; i < c->number_count; i++)
     numbers[i] = (struct checkpoint_number){copy_string(snapshot, c->numbers[i].name), c->numbers[i].value};
   for (int64_t i = 0; i < c->text_count; i++)
-    texts[i] = (struct checkpoint_text){copy_string(snapshot, c->texts[i].name), copy_string(snapshot, c->texts[i].text)};
+    texts[i] =
+        (struct checkpoint_text){copy_string(snapshot, c->texts[i].name), copy_string(snapshot, c->texts[i].text)};
 #pragma omp parallel for schedule(dynamic)
   for (int64_t i = 0; i < c->tensor_count; i++)
     if (tensor_bytes(&tensors[i]) > 0)
@@ -202,8 +204,8 @@ struct checkpoint_writer *checkpoint_writer_open(const char *directory, int keep
   return writer;
 }
 
-enum status checkpoint_writer_submit(struct checkpoint_writer *writer, const struct checkpoint_content *content, int64_t step, bool best,
-                                     bool archive) {
+enum status checkpoint_writer_submit(struct checkpoint_writer *writer, const struct checkpoint_content *content,
+                                     int64_t step, bool best, bool archive) {
   const enum status previous = checkpoint_writer_wait(writer);
   take_snapshot(&writer->snapshot, content);
   writer->step = step;

@@ -123,7 +123,8 @@ static enum status verify_file(const char *path) {
   return status;
 }
 
-enum status checkpoint_find_newest(const char *directory, char **path, int64_t *step, void (*warn)(const char *message)) {
+enum status checkpoint_find_newest(const char *directory, char **path, int64_t *step,
+                                   void (*warn)(const char *message)) {
   int64_t *steps, count;
   *path = NULL;
   *step = -1;

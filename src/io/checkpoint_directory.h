@@ -11,7 +11,8 @@ char *checkpoint_directory_path(const char *directory, int64_t step);
 bool checkpoint_directory_link(const char *path, const char *also);
 /* latest.h5 -> step_0001200.h5; a failure is no matter, since nobody trusts it. */
 void checkpoint_directory_point_latest(const char *directory, int64_t step);
-/* Of the files up to `newest`, removes all but the last `keep` (none if that is 0). Later steps are of another history and stay. */
+/* Of the files up to `newest`, removes all but the last `keep` (none if that is 0). Later steps are of another history
+ * and stay. */
 enum status checkpoint_directory_prune(const char *directory, int64_t newest, int keep);
 /* What a killed writer left. */
 void checkpoint_directory_clear_temporaries(const char *directory);

@@ -15,7 +15,8 @@ static inline float float_from_half(uint16_t half) {
   return value;
 }
 
-/* Rounds to nearest even: below the smallest normal half by adding a float whose last bit is the smallest half, else on the bits. */
+/* Rounds to nearest even: below the smallest normal half by adding a float whose last bit is the smallest half, else on
+ * the bits. */
 static inline uint16_t half_from_float(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
@@ -93,7 +94,9 @@ static bool store_integer(unsigned char *to, enum dtype dtype, int64_t value) {
   const uint8_t byte = (uint8_t)value;
   const int32_t narrow = (int32_t)value;
   const bool fits = dtype == DTYPE_I64 || (dtype == DTYPE_U8 ? byte == value : narrow == value);
-  const void *source = dtype == DTYPE_I64 ? (const void *)&value : dtype == DTYPE_U8 ? (const void *)&byte : (const void *)&narrow;
+  const void *source = dtype == DTYPE_I64  ? (const void *)&value
+                       : dtype == DTYPE_U8 ? (const void *)&byte
+                                           : (const void *)&narrow;
   memcpy(to, source, dtype_size(dtype));
   return fits;
 }
@@ -103,16 +106,16 @@ static bool is_float(enum dtype dtype) {
 }
 
 /* One loop for each pair of types: the constants unroll into straight code. */
-static inline __attribute__((always_inline)) void convert_pair(unsigned char *to, enum dtype to_dtype, const unsigned char *from,
-                                                               enum dtype from_dtype, int64_t count) {
+static inline __attribute__((always_inline)) void
+convert_pair(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype, int64_t count) {
   const size_t to_size = to_dtype == DTYPE_F64 ? 8 : to_dtype == DTYPE_F32 ? 4 : 2;
   const size_t from_size = from_dtype == DTYPE_F64 ? 8 : from_dtype == DTYPE_F32 ? 4 : 2;
   for (int64_t i = 0; i < count; i++)
     store_float(to + (size_t)i * to_size, to_dtype, load_float(from + (size_t)i * from_size, from_dtype));
 }
 
-static inline __attribute__((always_inline)) void convert_from(unsigned char *to, enum dtype to_dtype, const unsigned char *from,
-                                                               enum dtype from_dtype, int64_t count) {
+static inline __attribute__((always_inline)) void
+convert_from(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype, int64_t count) {
   switch (to_dtype) {
   case DTYPE_F32:
     convert_pair(to, DTYPE_F32, from, from_dtype, count);
@@ -128,7 +131,8 @@ static inline __attribute__((always_inline)) void convert_from(unsigned char *to
   }
 }
 
-static void convert_floats(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype, int64_t count) {
+static void convert_floats(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype,
+                           int64_t count) {
   switch (from_dtype) {
   case DTYPE_F32:
     convert_from(to, to_dtype, from, DTYPE_F32, count);
@@ -144,14 +148,14 @@ static void convert_floats(unsigned char *to, enum dtype to_dtype, const unsigne
   }
 }
 
-static enum status convert_integers(unsigned char *to, enum dtype to_dtype, const unsigned char *from, enum dtype from_dtype,
-                                    int64_t count) {
+static enum status convert_integers(unsigned char *to, enum dtype to_dtype, const unsigned char *from,
+                                    enum dtype from_dtype, int64_t count) {
   const size_t to_size = dtype_size(to_dtype), from_size = dtype_size(from_dtype);
   for (int64_t i = 0; i < count; i++) {
     const int64_t value = load_integer(from + (size_t)i * from_size, from_dtype);
     if (!store_integer(to + (size_t)i * to_size, to_dtype, value))
-      return error_set(STATUS_INPUT, "the integer %lld at element %lld does not fit into %s", (long long)value, (long long)i,
-                       dtype_name(to_dtype));
+      return error_set(STATUS_INPUT, "the integer %lld at element %lld does not fit into %s", (long long)value,
+                       (long long)i, dtype_name(to_dtype));
   }
   return STATUS_OK;
 }

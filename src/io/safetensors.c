@@ -28,8 +28,8 @@ static enum status find_header(const struct file_map *map, size_t *header_bytes)
   for (int i = 0; i < LENGTH_BYTES; i++)
     length |= (uint64_t)map->data[i] << (8 * i);
   if (length > HEADER_BYTES_MAX)
-    return error_set(STATUS_INPUT, "a header of %llu bytes exceeds the limit of %d: not a safetensors file", (unsigned long long)length,
-                     HEADER_BYTES_MAX);
+    return error_set(STATUS_INPUT, "a header of %llu bytes exceeds the limit of %d: not a safetensors file",
+                     (unsigned long long)length, HEADER_BYTES_MAX);
   if (length > map->size - LENGTH_BYTES)
     return error_set(STATUS_INPUT, "the file ends within its header: cut short, or not a safetensors file");
   if (length == 0 || map->data[LENGTH_BYTES] != '{')
@@ -59,7 +59,8 @@ static enum status parse_shape(const json_t *json, struct tensor_entry *entry) {
   for (int a = 0; a < entry->axes; a++) {
     const json_t *length = json_array_get(json, (size_t)a);
     entry->shape[a] = json_integer_value(length);
-    if (!json_is_integer(length) || entry->shape[a] < 0 || __builtin_mul_overflow(entry->elements, entry->shape[a], &entry->elements))
+    if (!json_is_integer(length) || entry->shape[a] < 0 ||
+        __builtin_mul_overflow(entry->elements, entry->shape[a], &entry->elements))
       return error_set(STATUS_INPUT, "\"shape\" has an impossible length");
   }
   return STATUS_OK;
@@ -72,17 +73,20 @@ static enum status parse_range(const json_t *json, struct tensor_entry *entry, c
     return error_set(STATUS_INPUT, "\"data_offsets\" is missing or no pair of integers");
   const int64_t begin = json_integer_value(first), end = json_integer_value(last);
   if (begin < 0 || end < begin || (uint64_t)end > data_bytes)
-    return error_set(STATUS_INPUT,
-                     "\"data_offsets\" [%lld, %lld) do not lie within the %zu bytes of data: the file is damaged or cut short",
-                     (long long)begin, (long long)end, data_bytes);
+    return error_set(
+        STATUS_INPUT,
+        "\"data_offsets\" [%lld, %lld) do not lie within the %zu bytes of data: the file is damaged or cut short",
+        (long long)begin, (long long)end, data_bytes);
   int64_t needed;
   if (__builtin_mul_overflow(entry->elements, (int64_t)dtype_size(entry->dtype), &needed) || needed != end - begin)
-    return error_set(STATUS_INPUT, "\"data_offsets\" give %lld bytes, which the shape and dtype do not need", (long long)(end - begin));
+    return error_set(STATUS_INPUT, "\"data_offsets\" give %lld bytes, which the shape and dtype do not need",
+                     (long long)(end - begin));
   entry->data = data + begin;
   return STATUS_OK;
 }
 
-static enum status parse_entry(const char *name, const json_t *json, struct tensor_entry *entry, const uint8_t *data, size_t data_bytes) {
+static enum status parse_entry(const char *name, const json_t *json, struct tensor_entry *entry, const uint8_t *data,
+                               size_t data_bytes) {
   TRY(parse_dtype(json_object_get(json, "dtype"), &entry->dtype));
   TRY(parse_shape(json_object_get(json, "shape"), entry));
   TRY(parse_range(json_object_get(json, "data_offsets"), entry, data, data_bytes));
@@ -133,13 +137,14 @@ static enum status check_tiling(const struct safetensors *file, const uint8_t *d
     expected = (const uint8_t *)order[i]->data + entry_bytes(order[i]);
   }
   if (status == STATUS_OK && expected != data + data_bytes)
-    status =
-        error_set(STATUS_INPUT, "%zu bytes at the end belong to no tensor: the file is damaged", (size_t)(data + data_bytes - expected));
+    status = error_set(STATUS_INPUT, "%zu bytes at the end belong to no tensor: the file is damaged",
+                       (size_t)(data + data_bytes - expected));
   memory_release(order);
   return status;
 }
 
-static enum status parse_header(const json_t *header, struct safetensors *file, const uint8_t *data, size_t data_bytes) {
+static enum status parse_header(const json_t *header, struct safetensors *file, const uint8_t *data,
+                                size_t data_bytes) {
   const char *name;
   json_t *json;
   file->entries = memory_allocate((json_object_size(header) + 1) * sizeof *file->entries, "safetensors entries");
@@ -204,7 +209,8 @@ const struct tensor_entry *safetensors_find(const struct safetensors *file, cons
 
 enum status tensor_entry_read(const struct tensor_entry *entry, enum dtype dtype, int64_t elements, void *data) {
   if (entry->elements != elements)
-    return error_set(STATUS_INPUT, "%s holds %lld elements, wanted are %lld", entry->name, (long long)entry->elements, (long long)elements);
+    return error_set(STATUS_INPUT, "%s holds %lld elements, wanted are %lld", entry->name, (long long)entry->elements,
+                     (long long)elements);
   const enum status status = host_tensor_convert(data, dtype, entry->data, entry->dtype, elements);
   return status == STATUS_OK ? status : error_context(status, "%s", entry->name);
 }
@@ -237,7 +243,8 @@ static enum status make_header(const struct tensor_entry **order, int64_t count,
     const json_int_t end = offset + (json_int_t)entry_bytes(entry);
     if (json_object_get(header, entry->name) != NULL)
       status = error_set(STATUS_INPUT, "two tensors are named %s", entry->name);
-    json_t *json = json_pack("{s:s, s:o, s:[I, I]}", "dtype", name_of(entry->dtype), "shape", shape, "data_offsets", offset, end);
+    json_t *json =
+        json_pack("{s:s, s:o, s:[I, I]}", "dtype", name_of(entry->dtype), "shape", shape, "data_offsets", offset, end);
     if (json_object_set_new(header, entry->name, json) != 0 && status == STATUS_OK)
       status = error_set(STATUS_INPUT, "a tensor's name is not valid UTF-8");
     offset = end;
@@ -256,13 +263,15 @@ static bool write_parts(FILE *out, const struct text *header, const struct tenso
   unsigned char length[LENGTH_BYTES];
   for (int i = 0; i < LENGTH_BYTES; i++)
     length[i] = (unsigned char)((uint64_t)header->length >> (8 * i));
-  bool good = fwrite(length, 1, sizeof length, out) == sizeof length && fwrite(header->data, 1, header->length, out) == header->length;
+  bool good = fwrite(length, 1, sizeof length, out) == sizeof length &&
+              fwrite(header->data, 1, header->length, out) == header->length;
   for (int64_t i = 0; i < count && good; i++)
     good = fwrite(order[i]->data, 1, entry_bytes(order[i]), out) == entry_bytes(order[i]);
   return good;
 }
 
-static enum status write_file(const char *path, const struct text *header, const struct tensor_entry **order, int64_t count) {
+static enum status write_file(const char *path, const struct text *header, const struct tensor_entry **order,
+                              int64_t count) {
   char *temporary = text_format("%s.tmp.%ld", path, (long)getpid());
   enum status status = STATUS_OK;
   FILE *out = fopen(temporary, "we");
@@ -272,7 +281,8 @@ static enum status write_file(const char *path, const struct text *header, const
     int cause = write_parts(out, header, order, count) ? 0 : errno;
     if (fclose(out) != 0 && cause == 0)
       cause = errno;
-    status = cause == 0 ? file_publish(temporary, path) : error_set(STATUS_SYSTEM, "cannot write %s: %s", temporary, strerror(cause));
+    status = cause == 0 ? file_publish(temporary, path)
+                        : error_set(STATUS_SYSTEM, "cannot write %s: %s", temporary, strerror(cause));
     if (status != STATUS_OK)
       unlink(temporary);
   }

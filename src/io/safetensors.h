@@ -1,5 +1,5 @@
-/* Reading and writing safetensors files (contract 2.5): header checked completely (ranges, sizes, overlap) before any data is given out;
- * the file is mapped. */
+/* Reading and writing safetensors files (contract 2.5): header checked completely (ranges, sizes, overlap) before any
+ * data is given out; the file is mapped. */
 #ifndef MEMCLIP_IO_SAFETENSORS_H
 #define MEMCLIP_IO_SAFETENSORS_H
 #include "base/dtype.h"

@@ -68,8 +68,9 @@ static enum status create(const char *path, struct store **out) {
   return status;
 }
 
-/* HDF5 cannot close a file whose last data it cannot write: it fails half-way, and crashes later. So the file is emptied, which makes room
- * on a full disk, and what the library still holds is written into it once more; if that fails too, the handle stays open and forgotten. */
+/* HDF5 cannot close a file whose last data it cannot write: it fails half-way, and crashes later. So the file is
+ * emptied, which makes room on a full disk, and what the library still holds is written into it once more; if that
+ * fails too, the handle stays open and forgotten. */
 static void give_up(struct store *store) {
   unlink(store->temporary);
   const bool emptied = ftruncate(store->descriptor, 0) == 0;
@@ -143,7 +144,8 @@ static enum status link_names(struct store *store, const char *name, const char 
   enum status status = STATUS_OK;
   if (H5Lcreate_hard(store->file, from, store->file, to, links, H5P_DEFAULT) < 0)
     status = store_fail(store, "link", alias);
-  after = store_get_string(dataset, "shared_by", &before) ? text_format("%s, %s", before, alias) : text_format("%s", alias);
+  after =
+      store_get_string(dataset, "shared_by", &before) ? text_format("%s, %s", before, alias) : text_format("%s", alias);
   if (status == STATUS_OK)
     status = store_put_string(store, dataset, "shared_by", after);
   H5Pclose(links);
@@ -251,8 +253,8 @@ static enum status list_names(struct store *store, const char *group, char ***na
 
 static enum status write_attribute(struct store *store, const char *key, const char *value) {
   if (strlen(value) > ATTRIBUTE_MAX)
-    return store_refuse(store, key, "%zu bytes are too long for an attribute, which may have %d: write it as a text", strlen(value),
-                        ATTRIBUTE_MAX);
+    return store_refuse(store, key, "%zu bytes are too long for an attribute, which may have %d: write it as a text",
+                        strlen(value), ATTRIBUTE_MAX);
   return store_put_string(store, store->file, key, value);
 }
 

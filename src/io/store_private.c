@@ -34,7 +34,8 @@ void store_unlock(void) {
   pthread_mutex_unlock(&mutex);
 }
 
-/* The innermost entry of HDF5's error stack says what happened; of a failed system call it quotes the system's message. */
+/* The innermost entry of HDF5's error stack says what happened; of a failed system call it quotes the system's message.
+ */
 static herr_t copy_innermost(unsigned position, const H5E_error2_t *error, void *out) {
   if (position == 0)
     *(char **)out = text_format("%s", error->desc != NULL ? error->desc : "no reason given");
@@ -46,7 +47,8 @@ static char *library_words(void) {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, copy_innermost, &words);
   if (words == NULL)
     return text_format("no reason given");
-  char *quoted = strstr(words, "error message = '"), *end = quoted != NULL ? strchr(quoted += strlen("error message = '"), '\'') : NULL;
+  char *quoted = strstr(words, "error message = '"),
+       *end = quoted != NULL ? strchr(quoted += strlen("error message = '"), '\'') : NULL;
   if (end != NULL) {
     char *inner = text_format("%.*s", (int)(end - quoted), quoted);
     memory_release(words);
@@ -64,7 +66,8 @@ static enum status record(struct store *store, const char *message) {
 
 enum status store_fail(struct store *store, const char *action, const char *name) {
   char *words = library_words();
-  char *message = text_format("%s: cannot %s%s%s: %s", store->path, action, name != NULL ? " " : "", name != NULL ? name : "", words);
+  char *message = text_format("%s: cannot %s%s%s: %s", store->path, action, name != NULL ? " " : "",
+                              name != NULL ? name : "", words);
   const enum status status = record(store, message);
   memory_release(message);
   memory_release(words);
@@ -93,8 +96,8 @@ char *store_path_of(const char *name) {
 }
 
 /* A link into another file is an error: a file speaks of itself alone. */
-static herr_t refuse_external_link(const char *parent_file, const char *parent_group, const char *child_file, const char *child_object,
-                                   unsigned *flags, hid_t access, void *unused) {
+static herr_t refuse_external_link(const char *parent_file, const char *parent_group, const char *child_file,
+                                   const char *child_object, unsigned *flags, hid_t access, void *unused) {
   (void)parent_file, (void)parent_group, (void)child_file, (void)child_object, (void)flags, (void)access, (void)unused;
   return -1;
 }
@@ -127,7 +130,8 @@ bool store_path_exists(struct store *store, const char *path) {
 /* Virtual and externally stored datasets read other files; both are refused. */
 static bool is_stored_here(hid_t dataset) {
   hid_t properties = H5Dget_create_plist(dataset);
-  const bool here = properties >= 0 && H5Pget_layout(properties) != H5D_VIRTUAL && H5Pget_external_count(properties) == 0;
+  const bool here =
+      properties >= 0 && H5Pget_layout(properties) != H5D_VIRTUAL && H5Pget_external_count(properties) == 0;
   if (properties >= 0)
     H5Pclose(properties);
   return here;
@@ -208,8 +212,8 @@ static void start_write_back(struct store *store, size_t bytes) {
   store->unsynced_bytes = 0;
 }
 
-enum status store_write_checked(struct store *store, const char *name, hid_t type, hid_t space, const void *data, size_t bytes,
-                                hid_t *dataset) {
+enum status store_write_checked(struct store *store, const char *name, hid_t type, hid_t space, const void *data,
+                                size_t bytes, hid_t *dataset) {
   *dataset = -1;
   if (store->failure != NULL)
     return error_set(STATUS_SYSTEM, "%s", store->failure);
@@ -233,7 +237,8 @@ bool store_get_checksum(hid_t dataset, uint32_t *checksum) {
   if (H5Aexists(dataset, "crc32c") <= 0)
     return false;
   hid_t attribute = H5Aopen(dataset, "crc32c", H5P_DEFAULT), space = attribute < 0 ? -1 : H5Aget_space(attribute);
-  const bool got = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Aread(attribute, H5T_NATIVE_UINT32, checksum) >= 0;
+  const bool got =
+      space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Aread(attribute, H5T_NATIVE_UINT32, checksum) >= 0;
   if (space >= 0)
     H5Sclose(space);
   if (attribute >= 0)
@@ -292,7 +297,8 @@ bool store_get_string(hid_t object, const char *key, char **value) {
   if (attribute < 0)
     return false;
   hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-  const bool got = type >= 0 && space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && read_attribute_string(attribute, type, value);
+  const bool got = type >= 0 && space >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+                   read_attribute_string(attribute, type, value);
   H5Sclose(space);
   H5Tclose(type);
   H5Aclose(attribute);

@@ -41,8 +41,8 @@ static hid_t file_type(enum dtype dtype) {
   }
 }
 
-static enum status write_typed(struct store *store, const char *name, enum dtype dtype, hid_t space, const void *data, size_t bytes,
-                               bool widened) {
+static enum status write_typed(struct store *store, const char *name, enum dtype dtype, hid_t space, const void *data,
+                               size_t bytes, bool widened) {
   hid_t type = file_type(dtype), dataset;
   enum status status = store_write_checked(store, name, type, space, data, bytes, &dataset);
   if (status == STATUS_OK && widened)
@@ -53,7 +53,8 @@ static enum status write_typed(struct store *store, const char *name, enum dtype
   return status;
 }
 
-static enum status write_tensor(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape, const void *data) {
+static enum status write_tensor(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape,
+                                const void *data) {
   hsize_t lengths[TENSOR_AXES_MAX];
   int64_t elements = 1;
   if (axes < 0 || axes > TENSOR_AXES_MAX)
@@ -112,8 +113,8 @@ static bool data_are_there(struct store *store, hid_t dataset, int64_t elements)
   return counted && stored <= (hsize_t)store->size_bytes && (packed ? needed / COMPRESSION_MAX : needed) <= stored;
 }
 
-enum status store_get_shape(struct store *store, const char *name, hid_t dataset, int *axes, int64_t shape[TENSOR_AXES_MAX],
-                            int64_t *elements) {
+enum status store_get_shape(struct store *store, const char *name, hid_t dataset, int *axes,
+                            int64_t shape[TENSOR_AXES_MAX], int64_t *elements) {
   hsize_t lengths[H5S_MAX_RANK];
   hid_t space = H5Dget_space(dataset);
   if (space < 0)
@@ -142,7 +143,8 @@ static enum status numeric_dtype(struct store *store, const char *name, hid_t da
   return numbers ? STATUS_OK : store_refuse(store, name, "its elements are not numbers that this program reads");
 }
 
-static enum status read_shape(struct store *store, const char *name, enum dtype *dtype, int *axes, int64_t shape[TENSOR_AXES_MAX]) {
+static enum status read_shape(struct store *store, const char *name, enum dtype *dtype, int *axes,
+                              int64_t shape[TENSOR_AXES_MAX]) {
   hid_t dataset = store_open_dataset(store, name);
   if (dataset < 0)
     return STATUS_INPUT;
@@ -159,7 +161,8 @@ static enum status read_shape(struct store *store, const char *name, enum dtype 
 }
 
 /* Reads in the file's own type (a byte order aside) and compares the checksum, which is that of little-endian bytes. */
-static enum status read_as_stored(struct store *store, const char *name, hid_t dataset, enum dtype stored, int64_t elements, void *data) {
+static enum status read_as_stored(struct store *store, const char *name, hid_t dataset, enum dtype stored,
+                                  int64_t elements, void *data) {
   hid_t type = file_type(stored);
   uint32_t expected;
   enum status status = STATUS_OK;
@@ -173,7 +176,8 @@ static enum status read_as_stored(struct store *store, const char *name, hid_t d
 }
 
 /* A value that does not fit is an error, not the nearest that fits. */
-static H5T_conv_ret_t refuse_out_of_range(H5T_conv_except_t kind, hid_t from_type, hid_t to_type, void *from, void *to, void *unused) {
+static H5T_conv_ret_t refuse_out_of_range(H5T_conv_except_t kind, hid_t from_type, hid_t to_type, void *from, void *to,
+                                          void *unused) {
   (void)from_type, (void)to_type, (void)from, (void)to, (void)unused;
   return kind == H5T_CONV_EXCEPT_RANGE_HI || kind == H5T_CONV_EXCEPT_RANGE_LOW ? H5T_CONV_ABORT : H5T_CONV_UNHANDLED;
 }
@@ -189,8 +193,8 @@ static enum status read_integers(struct store *store, const char *name, hid_t da
   return status;
 }
 
-static enum status read_converted(struct store *store, const char *name, hid_t dataset, enum dtype stored, enum dtype dtype,
-                                  int64_t elements, void *data) {
+static enum status read_converted(struct store *store, const char *name, hid_t dataset, enum dtype stored,
+                                  enum dtype dtype, int64_t elements, void *data) {
   if (stored == dtype)
     return read_as_stored(store, name, dataset, stored, elements, data);
   if (is_float(stored) != is_float(dtype))
@@ -205,7 +209,8 @@ static enum status read_converted(struct store *store, const char *name, hid_t d
   return status;
 }
 
-static enum status read_open(struct store *store, const char *name, hid_t dataset, enum dtype dtype, int64_t elements, void *data) {
+static enum status read_open(struct store *store, const char *name, hid_t dataset, enum dtype dtype, int64_t elements,
+                             void *data) {
   enum dtype stored;
   int axes;
   int64_t shape[TENSOR_AXES_MAX], held;
@@ -237,8 +242,10 @@ static enum status read_number(struct store *store, const char *name, double *va
   return STATUS_OK;
 }
 
-/* The bytes of a contiguous dataset straight from the file, a piece at a time: a table of any size verifies in little memory. */
-static enum status verify_bytes(struct store *store, const char *name, haddr_t offset, hsize_t bytes, uint32_t expected) {
+/* The bytes of a contiguous dataset straight from the file, a piece at a time: a table of any size verifies in little
+ * memory. */
+static enum status verify_bytes(struct store *store, const char *name, haddr_t offset, hsize_t bytes,
+                                uint32_t expected) {
   char *piece = memory_allocate(VERIFY_BYTES, "verify");
   uint32_t checksum = 0;
   for (hsize_t done = 0; done < bytes;) {
@@ -250,7 +257,8 @@ static enum status verify_bytes(struct store *store, const char *name, haddr_t o
     done += (hsize_t)got;
   }
   memory_release(piece);
-  return checksum == expected ? STATUS_OK : store_refuse(store, name, "the data are damaged: they do not match their checksum");
+  return checksum == expected ? STATUS_OK
+                              : store_refuse(store, name, "the data are damaged: they do not match their checksum");
 }
 
 /* Packed by another program: the library unpacks, then the values are compared. */
@@ -307,13 +315,15 @@ static enum status verify(struct store *store) {
   return status;
 }
 
-enum status store_write(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape, const void *data) {
+enum status store_write(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape,
+                        const void *data) {
   STORE_LOCKED(write_tensor(store, name, dtype, axes, shape, data));
 }
 enum status store_write_number(struct store *store, const char *name, double value) {
   STORE_LOCKED(write_tensor(store, name, DTYPE_F64, 0, NULL, &value));
 }
-enum status store_shape(struct store *store, const char *name, enum dtype *dtype, int *axes, int64_t shape[TENSOR_AXES_MAX]) {
+enum status store_shape(struct store *store, const char *name, enum dtype *dtype, int *axes,
+                        int64_t shape[TENSOR_AXES_MAX]) {
   STORE_LOCKED(read_shape(store, name, dtype, axes, shape));
 }
 enum status store_read(struct store *store, const char *name, enum dtype dtype, int64_t elements, void *data) {

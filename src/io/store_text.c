@@ -31,7 +31,8 @@ static enum status write_strings(struct store *store, const char *name, const ch
   return status;
 }
 
-static enum status read_variable(struct store *store, const char *name, hid_t dataset, hid_t type, char **strings, int64_t count) {
+static enum status read_variable(struct store *store, const char *name, hid_t dataset, hid_t type, char **strings,
+                                 int64_t count) {
   char **words = memory_allocate((size_t)count * sizeof *words, "strings as read");
   hid_t space = H5Dget_space(dataset);
   enum status status = STATUS_OK;
@@ -46,7 +47,8 @@ static enum status read_variable(struct store *store, const char *name, hid_t da
 }
 
 /* Strings of `size` bytes end at a NUL or, padded with spaces, at the last other character. */
-static enum status read_fixed(struct store *store, const char *name, hid_t dataset, hid_t type, char **strings, int64_t count) {
+static enum status read_fixed(struct store *store, const char *name, hid_t dataset, hid_t type, char **strings,
+                              int64_t count) {
   const size_t size = H5Tget_size(type);
   const bool spaces = H5Tget_strpad(type) == H5T_STR_SPACEPAD;
   char *bytes = memory_allocate((size_t)count * size, "strings as read");
@@ -77,7 +79,8 @@ static enum status read_open(struct store *store, const char *name, hid_t datase
   if (status == STATUS_OK) {
     *strings = memory_allocate((size_t)*count * sizeof **strings, "strings");
     if (*count > 0)
-      status = (H5Tis_variable_str(type) > 0 ? read_variable : read_fixed)(store, name, dataset, type, *strings, *count);
+      status =
+          (H5Tis_variable_str(type) > 0 ? read_variable : read_fixed)(store, name, dataset, type, *strings, *count);
   }
   if (type >= 0)
     H5Tclose(type);

@@ -1,5 +1,5 @@
-/* Percentile bootstrap over groups: captions of one image are drawn together. Draw d is a pure function of (seed, d), so
- * two runs over the same groups are compared on the same draws, whatever the threads. */
+/* Percentile bootstrap over groups: captions of one image are drawn together. Draw d is a pure function of (seed, d),
+ * so two runs over the same groups are compared on the same draws, whatever the threads. */
 #include "metric/metric.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -36,7 +36,8 @@ static struct interval interval_of_draws(double *drawn, int draws) {
 }
 
 /* drawn[d] = mean of the values over draw d; the plain mean where a draw holds none. */
-static void draw_means(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed, double *drawn) {
+static void draw_means(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws,
+                       uint64_t seed, double *drawn) {
   double *sum = memory_allocate((size_t)(2 * groups + 1) * sizeof *sum, "bootstrap"), *size = sum + groups, total = 0;
   for (int64_t i = 0; i < count; i++) {
     sum[group[i]] += values[i];
@@ -61,7 +62,8 @@ static void draw_means(const double *values, const int64_t *group, int64_t count
   memory_release(sum);
 }
 
-struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
+struct interval metric_bootstrap_mean(const double *values, const int64_t *group, int64_t count, int64_t groups,
+                                      int draws, uint64_t seed) {
   if (count == 0 || draws < 1)
     return (struct interval){0, 0};
   double *drawn = memory_allocate((size_t)draws * sizeof *drawn, "bootstrap");
@@ -71,7 +73,8 @@ struct interval metric_bootstrap_mean(const double *values, const int64_t *group
   return interval;
 }
 
-double metric_bootstrap_sign(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws, uint64_t seed) {
+double metric_bootstrap_sign(const double *values, const int64_t *group, int64_t count, int64_t groups, int draws,
+                             uint64_t seed) {
   if (count == 0 || draws < 1)
     return 1;
   double *drawn = memory_allocate((size_t)draws * sizeof *drawn, "bootstrap"), below = 0, above = 0;
@@ -113,8 +116,8 @@ static double drawn_median(const struct ranked *items, int64_t count, const int3
   return (double)(1 + (low + rank_at(items, count, times, total / 2)) / 2);
 }
 
-struct interval metric_bootstrap_median(const int64_t *ranks, const int64_t *group, int64_t count, int64_t groups, int draws,
-                                        uint64_t seed) {
+struct interval metric_bootstrap_median(const int64_t *ranks, const int64_t *group, int64_t count, int64_t groups,
+                                        int draws, uint64_t seed) {
   struct ranked *items = memory_allocate((size_t)(count + 1) * sizeof *items, "ranks");
   double *drawn = memory_allocate((size_t)(draws + 1) * sizeof *drawn, "bootstrap");
   int64_t kept = 0;

@@ -20,13 +20,14 @@ static void add_value(struct measure *measure, double value, int64_t image) {
 }
 
 /* Five measures of one direction. image_of_query NULL: query i is image i. chance[k]: of a rank below k. */
-static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count, const int64_t *image_of_query,
-                          const double *chance) {
+static void add_direction(struct measure_list *list, const char *prefix, const int64_t *ranks, int64_t count,
+                          const int64_t *image_of_query, const double *chance) {
   static const struct {
     const char *name;
     int64_t below; /* hit: rank < below; 0: the rank itself */
     bool median;
-  } statistics[] = {{"R@1", 1, false}, {"R@5", 5, false}, {"R@10", 10, false}, {"mean_rank", 0, false}, {"median_rank", 0, true}};
+  } statistics[] = {
+      {"R@1", 1, false}, {"R@5", 5, false}, {"R@10", 10, false}, {"mean_rank", 0, false}, {"median_rank", 0, true}};
   for (size_t s = 0; s < sizeof statistics / sizeof statistics[0]; s++) {
     struct measure *measure = add_measure(list, prefix, statistics[s].name, count);
     measure->rank = statistics[s].below == 0;
@@ -34,12 +35,14 @@ static void add_direction(struct measure_list *list, const char *prefix, const i
     measure->chance = measure->rank ? NAN : chance[statistics[s].below];
     for (int64_t i = 0; i < count; i++)
       if (ranks[i] >= 0)
-        add_value(measure, measure->rank ? (double)(ranks[i] + 1) : ranks[i] < statistics[s].below, image_of_query ? image_of_query[i] : i);
+        add_value(measure, measure->rank ? (double)(ranks[i] + 1) : ranks[i] < statistics[s].below,
+                  image_of_query ? image_of_query[i] : i);
   }
 }
 
 enum { RECALL_MAX = 10 };
-/* chance[k] = mean over images with c of the M texts of 1 - prod_{m < k} (M - c - m) / (M - m): k drawn texts hold one of the c. */
+/* chance[k] = mean over images with c of the M texts of 1 - prod_{m < k} (M - c - m) / (M - m): k drawn texts hold one
+ * of the c. */
 static void chance_of_images(const struct retrieval *set, double chance[RECALL_MAX + 1]) {
   int64_t *texts = memory_allocate((size_t)(set->image_count + 1) * sizeof *texts, "texts of images"), asked = 0;
   for (int64_t j = 0; j < set->text_count; j++)
@@ -73,8 +76,10 @@ static int64_t greatest_group(const int64_t *group, int64_t count) {
   return greatest;
 }
 
-/* first[g] and next[i] chain the members of each group in ascending order; -1 ends a chain. Items are images, or texts through image_of. */
-static void chain_members(const int64_t *group, int64_t groups, int64_t count, const int64_t *image_of, int64_t *first, int64_t *next) {
+/* first[g] and next[i] chain the members of each group in ascending order; -1 ends a chain. Items are images, or texts
+ * through image_of. */
+static void chain_members(const int64_t *group, int64_t groups, int64_t count, const int64_t *image_of, int64_t *first,
+                          int64_t *next) {
   for (int64_t g = 0; g < groups; g++)
     first[g] = -1;
   for (int64_t i = count - 1; i >= 0; i--) {
@@ -143,7 +148,8 @@ static void add_groups(struct measure_list *list, const struct retrieval *set, c
     if (g < 0 || next_image[first_image[g]] < 0 || first_text[g] < 0)
       continue;
     add_value(measure, image_hits(set, i, first_text[g], next_text), i);
-    measure->chance += (double)count_own_texts(set, i, first_text[g], next_text) / (double)count_chain(first_text[g], next_text);
+    measure->chance +=
+        (double)count_own_texts(set, i, first_text[g], next_text) / (double)count_chain(first_text[g], next_text);
   }
   for (int m = list->count - 2; m < list->count; m++)
     list->items[m].chance /= list->items[m].count > 0 ? (double)list->items[m].count : 1;
@@ -168,7 +174,8 @@ static void add_negatives(struct measure_list *list, const struct retrieval *set
       struct measure *measure = find_or_add(list, "negative_accuracy", kind, extras->negative_count);
       const float *image = set->images + extras->negative_image[q] * set->width;
       double right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
-      add_value(measure, right > score(image, extras->negatives + q * set->width, set->width), extras->negative_image[q]);
+      add_value(measure, right > score(image, extras->negatives + q * set->width, set->width),
+                extras->negative_image[q]);
       measure->chance = 0.5;
     }
 }

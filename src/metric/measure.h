@@ -1,5 +1,6 @@
-/* Named results of a retrieval set: each is a mean over queries (or the median rank) with its 95 % interval over images.
- * The list makes results.json, the table of memclip-metrics and the report; memclip-compare pairs the queries of two lists. */
+/* Named results of a retrieval set: each is a mean over queries (or the median rank) with its 95 % interval over
+ * images. The list makes results.json, the table of memclip-metrics and the report; memclip-compare pairs the queries
+ * of two lists. */
 #ifndef MEMCLIP_METRIC_MEASURE_H
 #define MEMCLIP_METRIC_MEASURE_H
 #include "metric/metric.h"
@@ -7,7 +8,8 @@
 
 enum { MEASURE_NAME_BYTES = 64, MEASURE_DRAWS = 1000, MEASURE_SEED = 1 };
 struct measure {
-  char name[MEASURE_NAME_BYTES]; /* "text_to_image_R@1", "within_group_R@1", "negative_accuracy", "negative_accuracy_swap" */
+  char name[MEASURE_NAME_BYTES]; /* "text_to_image_R@1", "within_group_R@1", "negative_accuracy",
+                                    "negative_accuracy_swap" */
   bool rank;                     /* a rank (smaller is better), else a fraction */
   bool median;                   /* of the values, not their mean */
   double value, chance;          /* chance: what random features expect; NAN for ranks */
@@ -29,9 +31,9 @@ struct measure_extras {
   const char *const *negative_kind; /* [Q] or NULL */
   int64_t negative_count;
 };
-/* Recalls, mean and median ranks in both directions; R@1 of texts among the images of their own group and of images among its texts; the
- * share of wrong captions that score less than the right one, over all and per kind. Ties are misses in the last two. draws 0: no
- * intervals. measure_release frees the list. */
+/* Recalls, mean and median ranks in both directions; R@1 of texts among the images of their own group and of images
+ * among its texts; the share of wrong captions that score less than the right one, over all and per kind. Ties are
+ * misses in the last two. draws 0: no intervals. measure_release frees the list. */
 void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed,
                        struct measure_list *list);
 const struct measure *measure_find(const struct measure_list *list, const char *name);

@@ -60,9 +60,10 @@ double metric_median(const float *values, int64_t count) {
   return median;
 }
 
-/* loss[r] = log sum_j exp(scale (s_rj - 1)) - scale (s_rr - 1) for the rows of one block; unit features keep s - 1 at or below 0. */
-static void block_losses(const struct score_kernels *kernels, const float *rows, const float *panels, int64_t first, int64_t count,
-                         int64_t width, double scale, double *losses) {
+/* loss[r] = log sum_j exp(scale (s_rj - 1)) - scale (s_rr - 1) for the rows of one block; unit features keep s - 1 at
+ * or below 0. */
+static void block_losses(const struct score_kernels *kernels, const float *rows, const float *panels, int64_t first,
+                         int64_t count, int64_t width, double scale, double *losses) {
   float *packed = memory_allocate((size_t)(kernels->rows * width + 1) * sizeof *packed, "packed rows");
   float scores[SCORE_ROWS_MAX * SCORE_COLUMNS_MAX];
   double sums[SCORE_ROWS_MAX] = {0}, own[SCORE_ROWS_MAX] = {0};
@@ -105,5 +106,7 @@ static double mean_cross_entropy(const float *rows, const float *columns, int64_
 }
 
 double metric_contrastive_loss(const float *images, const float *texts, int64_t count, int64_t width, double scale) {
-  return (mean_cross_entropy(images, texts, count, width, scale) + mean_cross_entropy(texts, images, count, width, scale)) / 2;
+  return (mean_cross_entropy(images, texts, count, width, scale) +
+          mean_cross_entropy(texts, images, count, width, scale)) /
+         2;
 }

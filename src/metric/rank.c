@@ -29,7 +29,8 @@ static void score_own_images(const struct counting *counting) {
   int64_t width = set->width;
 #pragma omp parallel
   {
-    float *texts = memory_allocate((size_t)(2 * lanes * width + 1) * sizeof *texts, "packed pairs"), *images = texts + lanes * width;
+    float *texts = memory_allocate((size_t)(2 * lanes * width + 1) * sizeof *texts, "packed pairs"),
+          *images = texts + lanes * width;
     float scores[SCORE_PAIRS_MAX];
 #pragma omp for schedule(static)
     for (int64_t first = 0; first < set->text_count; first += lanes) {
@@ -55,7 +56,8 @@ static void find_best_texts(struct counting *counting) {
     int64_t i = counting->set->image_of_text[j] - counting->first_image;
     if (i < 0 || i >= counting->image_count)
       continue;
-    if (counting->row_best[i] >= 0 && !(counting->text_score[j] > counting->row_score[i]) && !isnan(counting->row_score[i]))
+    if (counting->row_best[i] >= 0 && !(counting->text_score[j] > counting->row_score[i]) &&
+        !isnan(counting->row_score[i]))
       continue;
     counting->row_best[i] = j;
     counting->row_score[i] = counting->text_score[j];
@@ -105,10 +107,12 @@ static void count_block(const struct counting *counting, const struct packed_tex
 
 static void count_chunk(const struct counting *counting, struct packed_texts *chunk) {
   const struct score_kernels *kernels = counting->kernels;
-  int64_t columns = chunk->panel_count * kernels->columns, blocks = (counting->image_count + kernels->rows - 1) / kernels->rows;
+  int64_t columns = chunk->panel_count * kernels->columns,
+          blocks = (counting->image_count + kernels->rows - 1) / kernels->rows;
 #pragma omp parallel
   {
-    float *images = memory_allocate((size_t)(kernels->rows * counting->set->width + 1) * sizeof *images, "packed images");
+    float *images =
+        memory_allocate((size_t)(kernels->rows * counting->set->width + 1) * sizeof *images, "packed images");
     int32_t *own = memory_allocate((size_t)columns * sizeof *own, "column counts");
 #pragma omp for schedule(static)
     for (int64_t panel = 0; panel < chunk->panel_count; panel++)
@@ -125,9 +129,11 @@ static void count_chunk(const struct counting *counting, struct packed_texts *ch
 }
 
 static void count_all(const struct counting *counting) {
-  int64_t width = counting->set->width, columns = counting->kernels->columns, end = counting->first_text + counting->text_count;
+  int64_t width = counting->set->width, columns = counting->kernels->columns,
+          end = counting->first_text + counting->text_count;
   int64_t panels = 1 + CHUNK_BYTES / (columns * (width + 1) * (int64_t)sizeof(float));
-  struct packed_texts chunk = {.panels = memory_allocate((size_t)(panels * columns * width + 1) * sizeof(float), "packed texts")};
+  struct packed_texts chunk = {
+      .panels = memory_allocate((size_t)(panels * columns * width + 1) * sizeof(float), "packed texts")};
   chunk.score = memory_allocate((size_t)(panels * columns) * sizeof *chunk.score, "text scores");
   chunk.best = memory_allocate((size_t)(panels * columns) * sizeof *chunk.best, "text images");
   for (chunk.first = counting->first_text; chunk.first < end; chunk.first += chunk.texts) {
@@ -140,16 +146,19 @@ static void count_all(const struct counting *counting) {
   memory_release(chunk.panels);
 }
 
-/* text_ranks [counting->text_count] and image_ranks [counting->image_count]; either may be NULL. A score that is not a number
- * counts itself, hence the last rank as a bound. */
+/* text_ranks [counting->text_count] and image_ranks [counting->image_count]; either may be NULL. A score that is not a
+ * number counts itself, hence the last rank as a bound. */
 static void rank_range(struct counting *counting, int64_t *text_ranks, int64_t *image_ranks) {
   const struct retrieval *set = counting->set;
   counting->kernels = score_kernels_best();
   counting->text_score = memory_allocate((size_t)(set->text_count + 1) * sizeof *counting->text_score, "text scores");
-  counting->row_score = memory_allocate((size_t)(counting->image_count + 1) * sizeof *counting->row_score, "image scores");
+  counting->row_score =
+      memory_allocate((size_t)(counting->image_count + 1) * sizeof *counting->row_score, "image scores");
   counting->row_best = memory_allocate((size_t)(counting->image_count + 1) * sizeof *counting->row_best, "best texts");
-  counting->row_count = memory_allocate((size_t)(counting->image_count + 1) * sizeof *counting->row_count, "image counts");
-  counting->column_count = memory_allocate((size_t)(counting->text_count + 1) * sizeof *counting->column_count, "text counts");
+  counting->row_count =
+      memory_allocate((size_t)(counting->image_count + 1) * sizeof *counting->row_count, "image counts");
+  counting->column_count =
+      memory_allocate((size_t)(counting->text_count + 1) * sizeof *counting->column_count, "text counts");
   score_own_images(counting);
   find_best_texts(counting);
   count_all(counting);
@@ -165,13 +174,16 @@ static void rank_range(struct counting *counting, int64_t *text_ranks, int64_t *
 }
 
 void metric_text_to_image_ranks(const struct retrieval *set, int64_t first, int64_t count, int64_t *ranks) {
-  rank_range(&(struct counting){.set = set, .image_count = set->image_count, .first_text = first, .text_count = count}, ranks, NULL);
+  rank_range(&(struct counting){.set = set, .image_count = set->image_count, .first_text = first, .text_count = count},
+             ranks, NULL);
 }
 
 void metric_image_to_text_ranks(const struct retrieval *set, int64_t first, int64_t count, int64_t *ranks) {
-  rank_range(&(struct counting){.set = set, .first_image = first, .image_count = count, .text_count = set->text_count}, NULL, ranks);
+  rank_range(&(struct counting){.set = set, .first_image = first, .image_count = count, .text_count = set->text_count},
+             NULL, ranks);
 }
 
 void metric_ranks(const struct retrieval *set, int64_t *text_ranks, int64_t *image_ranks) {
-  rank_range(&(struct counting){.set = set, .image_count = set->image_count, .text_count = set->text_count}, text_ranks, image_ranks);
+  rank_range(&(struct counting){.set = set, .image_count = set->image_count, .text_count = set->text_count}, text_ranks,
+             image_ranks);
 }

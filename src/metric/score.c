@@ -10,8 +10,9 @@ const struct score_kernels *score_kernels_best(void) {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || (wanted && strcmp(wanted, "generic") == 0))
     return &score_kernels_generic;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512bw") ||
-      !__builtin_cpu_supports("avx512vl") || (wanted && strcmp(wanted, "avx2") == 0))
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq") ||
+      !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
+      (wanted && strcmp(wanted, "avx2") == 0))
     return &score_kernels_avx2;
   return &score_kernels_avx512;
 }

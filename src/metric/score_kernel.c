@@ -95,5 +95,9 @@ static void score_pairs(const float *a, const float *b, int64_t width, float *sc
 
 #define JOIN_NAMES(a, b) a##b
 #define JOIN(a, b) JOIN_NAMES(a, b)
-const struct score_kernels JOIN(score_kernels_, METRIC_ISA) = {
-    .rows = ROWS, .columns = COLUMNS, .pairs = LANES, .count_tile = count_tile, .score_tile = score_tile, .score_pairs = score_pairs};
+const struct score_kernels JOIN(score_kernels_, METRIC_ISA) = {.rows = ROWS,
+                                                               .columns = COLUMNS,
+                                                               .pairs = LANES,
+                                                               .count_tile = count_tile,
+                                                               .score_tile = score_tile,
+                                                               .score_pairs = score_pairs};

@@ -1,13 +1,14 @@
-/* The inner loops of retrieval, compiled once per instruction set with METRIC_ISA set to its name. A kernel runs on one thread.
- * Every score is one chain of fused multiply-adds over the feature's elements in order, whatever the tile: equal features give equal
- * scores. */
+/* The inner loops of retrieval, compiled once per instruction set with METRIC_ISA set to its name. A kernel runs on one
+ * thread. Every score is one chain of fused multiply-adds over the feature's elements in order, whatever the tile:
+ * equal features give equal scores. */
 #ifndef MEMCLIP_METRIC_SCORE_KERNEL_H
 #define MEMCLIP_METRIC_SCORE_KERNEL_H
 #include <stdint.h>
 
 enum { SCORE_ROWS_MAX = 12, SCORE_COLUMNS_MAX = 32, SCORE_PAIRS_MAX = 16 };
 
-/* What a score is compared with, for `rows` images and `columns` texts of one tile. Scores that are not a number count as greater. */
+/* What a score is compared with, for `rows` images and `columns` texts of one tile. Scores that are not a number count
+ * as greater. */
 struct score_tile {
   int rows, columns;          /* valid ones; packed rows and columns behind them are zero */
   int32_t first_row;          /* number of the tile's first image */

@@ -7,19 +7,36 @@ static float *gradient_of(const struct parameter *parameter) {
 }
 
 /* dx may be NULL: not wanted. bias_done: whoever made dy has summed its columns already. */
-static void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, const void *dy, void *dx, bool accumulate, bool bias_done) {
+static void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x,
+                            const void *dy, void *dx, bool accumulate, bool bias_done) {
   struct device *device = run->device;
   float *dweight = gradient_of(layer->weight), *dbias = bias_done ? NULL : gradient_of(layer->bias);
   if (dweight || dbias)
-    device->op->linear_weight_gradient(device, &(struct linear_weight_gradient){.rows = rows, .in = layer->in, .out = layer->out, .dtype = run->dtype,
-                                                                                .transposed = layer->transposed, .x = x, .dy = dy, .dweight = dweight, .dbias = dbias});
+    device->op->linear_weight_gradient(device, &(struct linear_weight_gradient){.rows = rows,
+                                                                                .in = layer->in,
+                                                                                .out = layer->out,
+                                                                                .dtype = run->dtype,
+                                                                                .transposed = layer->transposed,
+                                                                                .x = x,
+                                                                                .dy = dy,
+                                                                                .dweight = dweight,
+                                                                                .dbias = dbias});
   if (dx)
-    device->op->linear_data_gradient(device, &(struct linear_data_gradient){.rows = rows, .in = layer->in, .out = layer->out, .dtype = run->dtype, .dx_dtype = run->dtype,
-                                                                            .transposed = layer->transposed, .frozen = !layer->weight->trainable,
-                                                                            .accumulate = accumulate, .dy = dy, .weight = layer->weight->compute, .dx = dx});
+    device->op->linear_data_gradient(device, &(struct linear_data_gradient){.rows = rows,
+                                                                            .in = layer->in,
+                                                                            .out = layer->out,
+                                                                            .dtype = run->dtype,
+                                                                            .dx_dtype = run->dtype,
+                                                                            .transposed = layer->transposed,
+                                                                            .frozen = !layer->weight->trainable,
+                                                                            .accumulate = accumulate,
+                                                                            .dy = dy,
+                                                                            .weight = layer->weight->compute,
+                                                                            .dx = dx});
 }
 
-/* The branch ends with its output projection, so the norm's backward, which makes the branch's gradient, sums its columns as well. */
+/* The branch ends with its output projection, so the norm's backward, which makes the branch's gradient, sums its
+ * columns as well. */
 static bool bias_is_fused(const struct sublayer *layer) {
   return layer->out.weight && !layer->token_gate_weight;
 }
@@ -31,7 +48,8 @@ static void attention_backward(struct tower_run *run, int index, bool wants_inpu
   const int64_t width = layer->in.in;
   const size_t element = dtype_size(run->dtype);
   const bool into_projection = wants_input || gradient_of(layer->in.weight) || gradient_of(layer->in.bias);
-  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_projection ? run->dmid : NULL, false, true);
+  linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_projection ? run->dmid : NULL, false,
+                  true);
   if (!into_projection)
     return;
   struct attention call = attention_call(run, index);
@@ -53,8 +71,14 @@ static void attention_backward(struct tower_run *run, int index, bool wants_inpu
   part = linear_slice(&layer->in, parts, 0, width, element);
   linear_backward(run, &part, state->rows, state->pooled_h, run->dquery, wants_input ? run->dmid : NULL, false, false);
   if (wants_input)
-    device->op->pool_backward(device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = width, .dtype = run->dtype, .accumulate = true,
-                                                     .position = run->position, .dout = run->dmid, .dx = run->dh});
+    device->op->pool_backward(device, &(struct pool){.batch = run->input.count,
+                                                     .tokens = run->tokens,
+                                                     .width = width,
+                                                     .dtype = run->dtype,
+                                                     .accumulate = true,
+                                                     .position = run->position,
+                                                     .dout = run->dmid,
+                                                     .dx = run->dh});
 }
 
 static void mlp_backward(struct tower_run *run, int index, bool wants_input) {
@@ -64,8 +88,13 @@ static void mlp_backward(struct tower_run *run, int index, bool wants_input) {
   linear_backward(run, &layer->out, state->rows, state->mid, run->dbranch, into_fc ? run->dwide : NULL, false, true);
   if (!into_fc)
     return;
-  run->device->op->activation_backward(run->device, &(struct activation_call){.rows = state->rows, .columns = layer->in.out, .dtype = run->dtype,
-                                                                              .kind = run->model->config.activation, .x = state->in, .dy = run->dwide, .dx = run->dwide,
+  run->device->op->activation_backward(run->device, &(struct activation_call){.rows = state->rows,
+                                                                              .columns = layer->in.out,
+                                                                              .dtype = run->dtype,
+                                                                              .kind = run->model->config.activation,
+                                                                              .x = state->in,
+                                                                              .dy = run->dwide,
+                                                                              .dx = run->dwide,
                                                                               .dbias = gradient_of(layer->in.bias)});
   linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, false, true);
 }
@@ -76,14 +105,30 @@ static void memory_read_backward(struct tower_run *run, int index, bool wants_in
   const struct memory_config *memory = &run->tower->config->memory;
   struct sublayer_state *state = &run->states[index];
   struct device *device = run->device;
-  device->op->memory_read_backward(device, &(struct memory_read){.rows = state->rows, .entries = (int64_t)memory->heads * memory->knn, .slots = layer->values->shape[0],
-                                                                 .width = layer->values->shape[1], .dtype = run->dtype, .index = state->index, .weight = state->weight,
-                                                                 .values = layer->values->compute, .dout = run->dmemory, .dweight = run->dweight,
+  device->op->memory_read_backward(device, &(struct memory_read){.rows = state->rows,
+                                                                 .entries = (int64_t)memory->heads * memory->knn,
+                                                                 .slots = layer->values->shape[0],
+                                                                 .width = layer->values->shape[1],
+                                                                 .dtype = run->dtype,
+                                                                 .index = state->index,
+                                                                 .weight = state->weight,
+                                                                 .values = layer->values->compute,
+                                                                 .dout = run->dmemory,
+                                                                 .dweight = run->dweight,
                                                                  .dvalues = layer->values->gradient});
-  device->op->memory_select_backward(device, &(struct memory_select){.rows = state->rows, .heads = memory->heads, .n_keys = memory->n_keys, .knn = memory->knn,
-                                                                     .half = memory->k_dim / 2, .dtype = run->dtype, .queries = state->in, .keys = layer->keys->compute,
-                                                                     .index = state->index, .weight = state->weight, .dweight = run->dweight,
-                                                                     .dqueries = run->dwide, .dkeys = layer->keys->gradient});
+  device->op->memory_select_backward(device, &(struct memory_select){.rows = state->rows,
+                                                                     .heads = memory->heads,
+                                                                     .n_keys = memory->n_keys,
+                                                                     .knn = memory->knn,
+                                                                     .half = memory->k_dim / 2,
+                                                                     .dtype = run->dtype,
+                                                                     .queries = state->in,
+                                                                     .keys = layer->keys->compute,
+                                                                     .index = state->index,
+                                                                     .weight = state->weight,
+                                                                     .dweight = run->dweight,
+                                                                     .dqueries = run->dwide,
+                                                                     .dkeys = layer->keys->gradient});
   linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, true, false);
 }
 
@@ -96,10 +141,20 @@ static void memory_backward(struct tower_run *run, int index, bool wants_input) 
   const void *dplain = run->dbranch;
   device->op->zero(device, run->dh, (size_t)(rows * width) * dtype_size(run->dtype));
   if (layer->token_gate_weight) {
-    device->op->token_gate_backward(device, &(struct token_gate){.rows = rows, .in = width, .width = width, .dtype = run->dtype, .x = state->h, .o = state->plain,
-                                                                 .weight = layer->token_gate_weight->master, .bias = layer->token_gate_bias->master,
-                                                                 .s = state->token_gate, .dy = run->dbranch, .d_o = run->dmid, .dx = run->dh,
-                                                                 .dweight = layer->token_gate_weight->gradient, .dbias = layer->token_gate_bias->gradient});
+    device->op->token_gate_backward(device, &(struct token_gate){.rows = rows,
+                                                                 .in = width,
+                                                                 .width = width,
+                                                                 .dtype = run->dtype,
+                                                                 .x = state->h,
+                                                                 .o = state->plain,
+                                                                 .weight = layer->token_gate_weight->master,
+                                                                 .bias = layer->token_gate_bias->master,
+                                                                 .s = state->token_gate,
+                                                                 .dy = run->dbranch,
+                                                                 .d_o = run->dmid,
+                                                                 .dx = run->dh,
+                                                                 .dweight = layer->token_gate_weight->gradient,
+                                                                 .dbias = layer->token_gate_bias->gradient});
     dplain = run->dmid;
   }
   if (!layer->out.weight) {
@@ -108,8 +163,15 @@ static void memory_backward(struct tower_run *run, int index, bool wants_input) 
     linear_backward(run, &layer->out, rows, state->mid, dplain, run->dmemory, false, bias_is_fused(layer));
   } else {
     linear_backward(run, &layer->out, rows, state->gated, dplain, run->dmemory, false, bias_is_fused(layer));
-    device->op->gate_backward(device, &(struct gate){.rows = rows, .columns = values_width, .dtype = run->dtype, .m = state->mid, .g = state->gate, .du = run->dmemory,
-                                                     .dm = run->dmemory, .dg = run->dwide, .dgate_bias = gradient_of(layer->gate.bias)});
+    device->op->gate_backward(device, &(struct gate){.rows = rows,
+                                                     .columns = values_width,
+                                                     .dtype = run->dtype,
+                                                     .m = state->mid,
+                                                     .g = state->gate,
+                                                     .du = run->dmemory,
+                                                     .dm = run->dmemory,
+                                                     .dg = run->dwide,
+                                                     .dgate_bias = gradient_of(layer->gate.bias)});
     linear_backward(run, &layer->gate, rows, state->h, run->dwide, wants_input ? run->dh : NULL, true, true);
   }
   memory_read_backward(run, index, wants_input);
@@ -121,7 +183,8 @@ void branch_backward(struct tower_run *run, int index, bool wants_input) {
   backward[run->tower->sublayers[index].kind](run, index, wants_input);
 }
 
-/* The gradient of the branch that ends at the current residual stream, from run->dx: what norm_backward fuses; `index` is the branch's sublayer, -1 for none. */
+/* The gradient of the branch that ends at the current residual stream, from run->dx: what norm_backward fuses; `index`
+ * is the branch's sublayer, -1 for none. */
 static void fill_branch(struct tower_run *run, struct norm_backward *call, int index) {
   if (index < 0)
     return;
@@ -140,9 +203,19 @@ static void backward_end(struct tower_run *run, const float *dfeatures, int last
   const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
   device->op->cast(device, run->dfeatures, run->dtype, dfeatures, DTYPE_F32, count * tower->projection.out);
   linear_backward(run, &tower->projection, count, run->final, run->dfeatures, run->dmid, false, false);
-  struct norm_backward call = {.rows = count, .width = width, .dtype = run->dtype, .dy_dtype = run->dtype, .dx_zero = true, .dy = run->dmid, .x = run->x_pooled,
-                               .mean = run->final_mean, .rstd = run->final_rstd, .weight = tower->norm_weight->master, .dx = run->dx_pooled,
-                               .dweight = tower->norm_weight->gradient, .dbias = tower->norm_bias->gradient};
+  struct norm_backward call = {.rows = count,
+                               .width = width,
+                               .dtype = run->dtype,
+                               .dy_dtype = run->dtype,
+                               .dx_zero = true,
+                               .dy = run->dmid,
+                               .x = run->x_pooled,
+                               .mean = run->final_mean,
+                               .rstd = run->final_rstd,
+                               .weight = tower->norm_weight->master,
+                               .dx = run->dx_pooled,
+                               .dweight = tower->norm_weight->gradient,
+                               .dbias = tower->norm_bias->gradient};
   if (run->pooled) {
     call.x = run->x_final;
     fill_branch(run, &call, last);
@@ -150,8 +223,13 @@ static void backward_end(struct tower_run *run, const float *dfeatures, int last
     return;
   }
   if (norm_first) {
-    device->op->pool_average_backward(device, &(struct pool_average){.batch = count, .tokens = run->tokens, .width = width, .first = 1, .dtype = run->dtype,
-                                                                     .dout = run->dmid, .dx = run->dh});
+    device->op->pool_average_backward(device, &(struct pool_average){.batch = count,
+                                                                     .tokens = run->tokens,
+                                                                     .width = width,
+                                                                     .first = 1,
+                                                                     .dtype = run->dtype,
+                                                                     .dout = run->dmid,
+                                                                     .dx = run->dh});
     call.rows = all;
     call.dy = run->dh;
     call.x = run->x_final;
@@ -162,11 +240,21 @@ static void backward_end(struct tower_run *run, const float *dfeatures, int last
   }
   device->op->norm_backward(device, &call);
   if (tower->pooling == POOL_AVERAGE)
-    device->op->pool_average_backward(device, &(struct pool_average){.batch = count, .tokens = run->tokens, .width = width, .first = 1, .dtype = DTYPE_F32,
-                                                                     .dout = run->dx_pooled, .dx = run->dx});
+    device->op->pool_average_backward(device, &(struct pool_average){.batch = count,
+                                                                     .tokens = run->tokens,
+                                                                     .width = width,
+                                                                     .first = 1,
+                                                                     .dtype = DTYPE_F32,
+                                                                     .dout = run->dx_pooled,
+                                                                     .dx = run->dx});
   else
-    device->op->pool_backward(device, &(struct pool){.batch = count, .tokens = run->tokens, .width = width, .dtype = DTYPE_F32, .position = run->position,
-                                                     .dout = run->dx_pooled, .dx = run->dx});
+    device->op->pool_backward(device, &(struct pool){.batch = count,
+                                                     .tokens = run->tokens,
+                                                     .width = width,
+                                                     .dtype = DTYPE_F32,
+                                                     .position = run->position,
+                                                     .dout = run->dx_pooled,
+                                                     .dx = run->dx});
   call = (struct norm_backward){.rows = all, .width = width, .dtype = run->dtype, .dx = run->dx};
   fill_branch(run, &call, last);
   if (call.dbranch)
@@ -181,11 +269,25 @@ static void backward_norm(struct tower_run *run, int index) {
   struct device *device = run->device;
   const bool last_pooled = run->pooled && index == tower->count - 1;
   if (run->pooled && index == tower->count - 2) /* the stream widens again from the pooled token's row to all tokens */
-    device->op->pool_backward(device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = tower->config->width, .dtype = DTYPE_F32,
-                                                     .position = run->position, .dout = run->dx_pooled, .dx = run->dx});
-  struct norm_backward call = {.rows = state->in_rows, .width = tower->config->width, .dtype = run->dtype, .dy_dtype = run->dtype, .dy = run->dh, .x = state->x,
-                               .mean = state->mean, .rstd = state->rstd, .weight = layer->norm_weight->master, .dx = last_pooled ? run->dx_pooled : run->dx,
-                               .dweight = layer->norm_weight->gradient, .dbias = layer->norm_bias->gradient};
+    device->op->pool_backward(device, &(struct pool){.batch = run->input.count,
+                                                     .tokens = run->tokens,
+                                                     .width = tower->config->width,
+                                                     .dtype = DTYPE_F32,
+                                                     .position = run->position,
+                                                     .dout = run->dx_pooled,
+                                                     .dx = run->dx});
+  struct norm_backward call = {.rows = state->in_rows,
+                               .width = tower->config->width,
+                               .dtype = run->dtype,
+                               .dy_dtype = run->dtype,
+                               .dy = run->dh,
+                               .x = state->x,
+                               .mean = state->mean,
+                               .rstd = state->rstd,
+                               .weight = layer->norm_weight->master,
+                               .dx = last_pooled ? run->dx_pooled : run->dx,
+                               .dweight = layer->norm_weight->gradient,
+                               .dbias = layer->norm_bias->gradient};
   fill_branch(run, &call, index - 1);
   device->op->norm_backward(device, &call);
 }
@@ -197,22 +299,45 @@ static void backward_embedding(struct tower_run *run) {
   const float *dx = run->dx;
   if (tower->norm_pre_weight) {
     float *dembedded = run->states[0].x; /* the stream behind the norm is not needed any more */
-    device->op->norm_backward(device, &(struct norm_backward){.rows = count * run->tokens, .width = width, .dtype = run->dtype, .dy_dtype = DTYPE_F32, .dx_zero = true,
-                                                              .dy = run->dx, .x = run->x_embedded, .mean = run->embedded_mean, .rstd = run->embedded_rstd,
-                                                              .weight = tower->norm_pre_weight->master, .dx = dembedded,
-                                                              .dweight = tower->norm_pre_weight->gradient, .dbias = tower->norm_pre_bias->gradient});
+    device->op->norm_backward(device, &(struct norm_backward){.rows = count * run->tokens,
+                                                              .width = width,
+                                                              .dtype = run->dtype,
+                                                              .dy_dtype = DTYPE_F32,
+                                                              .dx_zero = true,
+                                                              .dy = run->dx,
+                                                              .x = run->x_embedded,
+                                                              .mean = run->embedded_mean,
+                                                              .rstd = run->embedded_rstd,
+                                                              .weight = tower->norm_pre_weight->master,
+                                                              .dx = dembedded,
+                                                              .dweight = tower->norm_pre_weight->gradient,
+                                                              .dbias = tower->norm_pre_bias->gradient});
     dx = dembedded;
   }
   if (!tower->vision) {
-    device->op->text_embed_backward(device, &(struct text_embed){.batch = count, .tokens = run->tokens, .width = width, .ids_stride = tower->tokens,
-                                                                 .vocabulary = tower->token_embedding->shape[0], .ids = run->input.ids, .dx = dx,
-                                                                 .dtable = tower->token_embedding->gradient, .dposition = tower->position->gradient});
+    device->op->text_embed_backward(device, &(struct text_embed){.batch = count,
+                                                                 .tokens = run->tokens,
+                                                                 .width = width,
+                                                                 .ids_stride = tower->tokens,
+                                                                 .vocabulary = tower->token_embedding->shape[0],
+                                                                 .ids = run->input.ids,
+                                                                 .dx = dx,
+                                                                 .dtable = tower->token_embedding->gradient,
+                                                                 .dposition = tower->position->gradient});
     return;
   }
-  device->op->image_embed_backward(device, &(struct image_embed){.batch = count, .grid = tower->tokens - 1, .kept = run->tokens - 1, .width = width, .dtype = run->dtype,
-                                                                 .keep = run->input.keep, .dx = dx, .dpatches = run->embedded,
-                                                                 .dclass = tower->class_embedding->gradient, .dposition = tower->position->gradient});
-  linear_backward(run, &tower->patch_embedding, count * (tower->tokens - 1), run->patches, run->embedded, NULL, false, false);
+  device->op->image_embed_backward(device, &(struct image_embed){.batch = count,
+                                                                 .grid = tower->tokens - 1,
+                                                                 .kept = run->tokens - 1,
+                                                                 .width = width,
+                                                                 .dtype = run->dtype,
+                                                                 .keep = run->input.keep,
+                                                                 .dx = dx,
+                                                                 .dpatches = run->embedded,
+                                                                 .dclass = tower->class_embedding->gradient,
+                                                                 .dposition = tower->position->gradient});
+  linear_backward(run, &tower->patch_embedding, count * (tower->tokens - 1), run->patches, run->embedded, NULL, false,
+                  false);
 }
 
 static void tell(const struct gradient_listener *listener, const struct parameter *parameter) {
@@ -227,8 +352,13 @@ static void tell_linear(const struct gradient_listener *listener, const struct l
 
 /* LayerScale of a sublayer is complete with its branch's gradient: before the sublayer itself. */
 static void tell_sublayer(const struct gradient_listener *listener, const struct sublayer *layer) {
-  const struct parameter *single[] = {layer->keys, layer->token_gate_weight, layer->token_gate_bias, layer->last_use_of_values ? layer->values : NULL,
-                                      layer->layer_scale, layer->norm_weight, layer->norm_bias};
+  const struct parameter *single[] = {layer->keys,
+                                      layer->token_gate_weight,
+                                      layer->token_gate_bias,
+                                      layer->last_use_of_values ? layer->values : NULL,
+                                      layer->layer_scale,
+                                      layer->norm_weight,
+                                      layer->norm_bias};
   tell_linear(listener, &layer->out);
   tell_linear(listener, &layer->gate);
   tell_linear(listener, &layer->in);
@@ -243,7 +373,8 @@ static void tell_end(const struct gradient_listener *listener, const struct towe
 }
 
 static void tell_embedding(const struct gradient_listener *listener, const struct tower *tower) {
-  const struct parameter *all[] = {tower->norm_pre_weight, tower->norm_pre_bias, tower->class_embedding, tower->token_embedding, tower->position};
+  const struct parameter *all[] = {tower->norm_pre_weight, tower->norm_pre_bias, tower->class_embedding,
+                                   tower->token_embedding, tower->position};
   tell_linear(listener, &tower->patch_embedding);
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     tell(listener, all[i]);

@@ -1,4 +1,5 @@
-/* Declaration of a CLIP's parameters under open_clip's names, order and initial values (contract 1.6, 1.7; methods 1.1, 1.5). */
+/* Declaration of a CLIP's parameters under open_clip's names, order and initial values (contract 1.6, 1.7;
+ * methods 1.1, 1.5). */
 #include "model/model.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -11,7 +12,8 @@ struct block_init { /* of the projections; vision leaves PyTorch's defaults, tex
   double in, out, fc, proj;
 };
 
-static struct linear_layer declare_linear(struct parameters *list, const char *prefix, int64_t in, int64_t out, enum init init, double scale) {
+static struct linear_layer declare_linear(struct parameters *list, const char *prefix, int64_t in, int64_t out,
+                                          enum init init, double scale) {
   struct linear_layer layer = {.in = in, .out = out};
   layer.weight = parameters_declare(list, init, scale, SHAPE(out, in), "%s.weight", prefix);
   layer.weight->matrix = true;
@@ -19,7 +21,8 @@ static struct linear_layer declare_linear(struct parameters *list, const char *p
   return layer;
 }
 
-static void declare_norm(struct parameters *list, const char *prefix, int64_t width, struct parameter **weight, struct parameter **bias) {
+static void declare_norm(struct parameters *list, const char *prefix, int64_t width, struct parameter **weight,
+                         struct parameter **bias) {
   *weight = parameters_declare(list, INIT_CONSTANT, 1, SHAPE(width), "%s.weight", prefix);
   *bias = parameters_declare(list, INIT_CONSTANT, 0, SHAPE(width), "%s.bias", prefix);
 }
@@ -34,15 +37,19 @@ static struct linear_layer declare_projection(struct parameters *list, const cha
 static struct block_init choose_init(const struct tower *tower) {
   double width = tower->config->width, depth = 2.0 * tower->config->layers;
   if (tower->vision)
-    return (struct block_init){INIT_UNIFORM, sqrt(6 / (4 * width)), 1 / sqrt(width), 1 / sqrt(width), 1 / sqrt((double)tower->config->mlp_width)};
-  return (struct block_init){INIT_NORMAL, 1 / sqrt(width), 1 / sqrt(width * depth), 1 / sqrt(2 * width), 1 / sqrt(width * depth)};
+    return (struct block_init){INIT_UNIFORM, sqrt(6 / (4 * width)), 1 / sqrt(width), 1 / sqrt(width),
+                               1 / sqrt((double)tower->config->mlp_width)};
+  return (struct block_init){INIT_NORMAL, 1 / sqrt(width), 1 / sqrt(width * depth), 1 / sqrt(2 * width),
+                             1 / sqrt(width * depth)};
 }
 
-static void declare_attention(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block, struct block_init init) {
+static void declare_attention(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block,
+                              struct block_init init) {
   int64_t width = tower->config->width;
   layer->kind = SUBLAYER_ATTENTION;
   layer->in = (struct linear_layer){.in = width, .out = 3 * width};
-  layer->in.weight = parameters_declare(list, init.init, init.in, SHAPE(3 * width, width), "%s.attn.in_proj_weight", block);
+  layer->in.weight =
+      parameters_declare(list, init.init, init.in, SHAPE(3 * width, width), "%s.attn.in_proj_weight", block);
   layer->in.weight->matrix = true;
   layer->in.bias = parameters_declare(list, INIT_CONSTANT, 0, SHAPE(3 * width), "%s.attn.in_proj_bias", block);
   char *out = text_format("%s.attn.out_proj", block);
@@ -52,7 +59,8 @@ static void declare_attention(struct parameters *list, struct tower *tower, stru
   memory_release(out);
 }
 
-static void declare_mlp(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block, struct block_init init) {
+static void declare_mlp(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block,
+                        struct block_init init) {
   char *fc = text_format("%s.mlp.c_fc", block), *proj = text_format("%s.mlp.c_proj", block);
   layer->kind = SUBLAYER_MLP;
   layer->in = declare_linear(list, fc, tower->config->width, tower->config->mlp_width, init.init, init.fc);
@@ -66,7 +74,8 @@ static void mark_memory(struct parameters *list, int from) {
     list->items[i]->memory = true;
 }
 
-static void declare_memory(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block, struct parameter **shared) {
+static void declare_memory(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block,
+                           struct parameter **shared) {
   const struct memory_config *memory = &tower->config->memory;
   const int64_t width = tower->config->width, values_width = memory->v_dim > 0 ? memory->v_dim : width;
   const int64_t slots = (int64_t)memory->n_keys * memory->n_keys, half = memory->k_dim / 2;
@@ -76,18 +85,21 @@ static void declare_memory(struct parameters *list, struct tower *tower, struct 
   char *name = text_format("%s.mlp.query_proj.query_mlps.0", block);
   double xavier = sqrt(6.0 / (double)(width + (int64_t)memory->heads * memory->k_dim));
   layer->kind = SUBLAYER_MEMORY;
-  layer->keys = parameters_declare(list, meta ? INIT_UNIFORM : INIT_NORMAL, meta ? 1 / sqrt((double)memory->k_dim) : 0.02,
-                                   SHAPE(2 * (int64_t)memory->heads * memory->n_keys, half), "%s.mlp.keys", block);
+  layer->keys =
+      parameters_declare(list, meta ? INIT_UNIFORM : INIT_NORMAL, meta ? 1 / sqrt((double)memory->k_dim) : 0.02,
+                         SHAPE(2 * (int64_t)memory->heads * memory->n_keys, half), "%s.mlp.keys", block);
   layer->keys->matrix = true;
   if (!memory->share_values || !*shared) {
-    *shared = parameters_declare(list, INIT_NORMAL, meta ? 1 / sqrt((double)values_width) : 1, SHAPE(slots, values_width), "%s.mlp.values.weight", block);
+    *shared = parameters_declare(list, INIT_NORMAL, meta ? 1 / sqrt((double)values_width) : 1,
+                                 SHAPE(slots, values_width), "%s.mlp.values.weight", block);
     (*shared)->matrix = true;
     layer->last_use_of_values = true;
   } else {
     parameters_declare_alias(list, *shared, "%s.mlp.values.weight", block);
   }
   layer->values = *shared;
-  layer->in = declare_linear(list, name, width, (int64_t)memory->heads * memory->k_dim, INIT_UNIFORM, meta ? xavier : scale_in);
+  layer->in =
+      declare_linear(list, name, width, (int64_t)memory->heads * memory->k_dim, INIT_UNIFORM, meta ? xavier : scale_in);
   memory_release(name);
   if (memory->swilu_projection) {
     name = text_format("%s.mlp.swilu_projection", block);
@@ -96,20 +108,24 @@ static void declare_memory(struct parameters *list, struct tower *tower, struct 
   }
   if (memory->swilu_projection || memory->v_dim > 0) {
     name = text_format("%s.mlp.value_proj", block);
-    layer->out = declare_linear(list, name, values_width, width, meta ? INIT_NORMAL : INIT_UNIFORM, meta ? scale_in : 1 / sqrt((double)values_width));
+    layer->out = declare_linear(list, name, values_width, width, meta ? INIT_NORMAL : INIT_UNIFORM,
+                                meta ? scale_in : 1 / sqrt((double)values_width));
     memory_release(name);
   }
   if (memory->gated) {
-    layer->token_gate_weight = parameters_declare(list, meta ? INIT_NORMAL : INIT_UNIFORM, scale_in, SHAPE(1, width), "%s.mlp.gating.weight", block);
+    layer->token_gate_weight = parameters_declare(list, meta ? INIT_NORMAL : INIT_UNIFORM, scale_in, SHAPE(1, width),
+                                                  "%s.mlp.gating.weight", block);
     layer->token_gate_bias = parameters_declare(list, INIT_UNIFORM, scale_in, SHAPE(1), "%s.mlp.gating.bias", block);
   }
   mark_memory(list, from);
 }
 
-static void declare_sublayer(struct parameters *list, struct tower *tower, int index, const char *prefix, struct parameter **shared) {
+static void declare_sublayer(struct parameters *list, struct tower *tower, int index, const char *prefix,
+                             struct parameter **shared) {
   struct sublayer *layer = &tower->sublayers[index];
   const int block = index / 2, half = index % 2;
-  char *name = text_format("%stransformer.resblocks.%d", prefix, block), *norm = text_format("%s.ln_%d", name, half + 1);
+  char *name = text_format("%stransformer.resblocks.%d", prefix, block),
+       *norm = text_format("%s.ln_%d", name, half + 1);
   declare_norm(list, norm, tower->config->width, &layer->norm_weight, &layer->norm_bias);
   if (half == 0)
     declare_attention(list, tower, layer, name, choose_init(tower));
@@ -118,7 +134,8 @@ static void declare_sublayer(struct parameters *list, struct tower *tower, int i
   else
     declare_mlp(list, tower, layer, name, choose_init(tower));
   if (tower->config->layer_scale >= 0)
-    layer->layer_scale = parameters_declare(list, INIT_CONSTANT, tower->config->layer_scale, SHAPE(tower->config->width), "%s.ls_%d.gamma", name, half + 1);
+    layer->layer_scale = parameters_declare(list, INIT_CONSTANT, tower->config->layer_scale,
+                                            SHAPE(tower->config->width), "%s.ls_%d.gamma", name, half + 1);
   memory_release(name);
   memory_release(norm);
 }
@@ -137,14 +154,19 @@ static void declare_vision(struct model *model) {
   struct tower *tower = &model->vision;
   const int64_t width = config->vision.width, pixels = 3 * (int64_t)config->patch * config->patch;
   const double scale = 1 / sqrt((double)width);
-  *tower = (struct tower){.config = &config->vision, .vision = true, .tokens = config_vision_tokens(config), .pooling = config->vision_pool,
+  *tower = (struct tower){.config = &config->vision,
+                          .vision = true,
+                          .tokens = config_vision_tokens(config),
+                          .pooling = config->vision_pool,
                           .final_norm_after_pool = config->final_ln_after_pool};
   tower->class_embedding = parameters_declare(list, INIT_NORMAL, scale, SHAPE(width), "visual.class_embedding");
-  tower->position = parameters_declare(list, INIT_NORMAL, scale, SHAPE(tower->tokens, width), "visual.positional_embedding");
+  tower->position =
+      parameters_declare(list, INIT_NORMAL, scale, SHAPE(tower->tokens, width), "visual.positional_embedding");
   tower->projection = declare_projection(list, "visual.proj", width, config->embed_dim);
   tower->patch_embedding = (struct linear_layer){.in = pixels, .out = width};
   tower->patch_embedding.weight =
-      parameters_declare(list, INIT_UNIFORM, 1 / sqrt((double)pixels), SHAPE(width, 3, config->patch, config->patch), "visual.conv1.weight");
+      parameters_declare(list, INIT_UNIFORM, 1 / sqrt((double)pixels), SHAPE(width, 3, config->patch, config->patch),
+                         "visual.conv1.weight");
   tower->patch_embedding.weight->matrix = true;
   if (!config->no_ln_pre)
     declare_norm(list, "visual.ln_pre", width, &tower->norm_pre_weight, &tower->norm_pre_bias);
@@ -157,9 +179,13 @@ static void declare_text_root(struct model *model) {
   const struct clip_config *config = &model->config;
   struct parameters *list = &model->parameters;
   struct tower *tower = &model->text;
-  *tower = (struct tower){.config = &config->text, .causal = !config->no_causal_mask, .tokens = config->context_length, .pooling = config->text_pool,
+  *tower = (struct tower){.config = &config->text,
+                          .causal = !config->no_causal_mask,
+                          .tokens = config->context_length,
+                          .pooling = config->text_pool,
                           .final_norm_after_pool = true};
-  tower->position = parameters_declare(list, INIT_NORMAL, 0.01, SHAPE(config->context_length, config->text.width), "positional_embedding");
+  tower->position = parameters_declare(list, INIT_NORMAL, 0.01, SHAPE(config->context_length, config->text.width),
+                                       "positional_embedding");
   tower->projection = declare_projection(list, "text_projection", config->text.width, config->embed_dim);
   model->logit_scale = parameters_declare(list, INIT_CONSTANT, config->init_logit_scale, SHAPE(0), "logit_scale");
 }
@@ -168,14 +194,18 @@ static void declare_text_blocks(struct model *model) {
   const struct clip_config *config = &model->config;
   struct parameters *list = &model->parameters;
   declare_sublayers(list, &model->text, "");
-  model->text.token_embedding = parameters_declare(list, INIT_NORMAL, 0.02, SHAPE(config->vocab_size, config->text.width), "token_embedding.weight");
+  model->text.token_embedding = parameters_declare(
+      list, INIT_NORMAL, 0.02, SHAPE(config->vocab_size, config->text.width), "token_embedding.weight");
   declare_norm(list, "ln_final", config->text.width, &model->text.norm_weight, &model->text.norm_bias);
 }
 
-enum status model_create(const struct clip_config *config, struct device *device, enum dtype compute, struct model_switches switches, struct model **out) {
+enum status model_create(const struct clip_config *config, struct device *device, enum dtype compute,
+                         struct model_switches switches, struct model **out) {
   if (!config->activation_known)
-    return error_set(STATUS_INPUT, "nothing says which activation this model was trained with: set model.activation to 'gelu' or 'quickgelu' "
-                                   "(OpenAI's weights need 'quickgelu')");
+    return error_set(
+        STATUS_INPUT,
+        "nothing says which activation this model was trained with: set model.activation to 'gelu' or 'quickgelu' "
+        "(OpenAI's weights need 'quickgelu')");
   struct model *model = memory_allocate(sizeof *model, "model");
   model->config = *config;
   model->device = device;

@@ -6,29 +6,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const float openai_mean[3] = {0.48145466f, 0.4578275f, 0.40821073f}, openai_std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
+static const float openai_mean[3] = {0.48145466f, 0.4578275f, 0.40821073f},
+                   openai_std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
 
-/* The native towers of open_clip (contract 1.1): joint width; image, patch; vision width, layers, head width; text width, heads, layers. */
+/* The native towers of open_clip (contract 1.1): joint width; image, patch; vision width, layers, head width; text
+ * width, heads, layers. */
 static const struct built_in {
   const char *name;
   int embed, image, patch, width, layers, head_width, text_width, text_heads, text_layers;
   double layer_scale;
 } built_ins[] = {
-    {"ViT-B-32", 512, 224, 32, 768, 12, 64, 512, 8, 12, -1},          {"ViT-B-32-256", 512, 256, 32, 768, 12, 64, 512, 8, 12, -1},
-    {"ViT-B-32-plus-256", 640, 256, 32, 896, 12, 64, 640, 10, 12, -1}, {"ViT-B-16", 512, 224, 16, 768, 12, 64, 512, 8, 12, -1},
-    {"ViT-B-16-plus", 640, 224, 16, 896, 12, 64, 640, 10, 12, -1},    {"ViT-B-16-plus-240", 640, 240, 16, 896, 12, 64, 640, 10, 12, -1},
-    {"ViT-L-14", 768, 224, 14, 1024, 24, 64, 768, 12, 12, -1},        {"ViT-L-14-280", 768, 280, 14, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-L-14-336", 768, 336, 14, 1024, 24, 64, 768, 12, 12, -1},    {"ViT-L-16", 768, 224, 16, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-L-16-320", 768, 320, 16, 1024, 24, 64, 768, 12, 12, -1},    {"ViT-S-32", 384, 224, 32, 384, 12, 64, 384, 6, 12, -1},
-    {"ViT-S-16", 384, 224, 16, 384, 12, 64, 384, 6, 12, -1},          {"ViT-S-32-alt", 256, 224, 32, 384, 12, 64, 256, 4, 10, -1},
-    {"ViT-S-16-alt", 256, 224, 16, 384, 12, 64, 256, 4, 10, -1},      {"ViT-M-32", 512, 224, 32, 512, 12, 64, 512, 8, 12, -1},
-    {"ViT-M-16", 512, 224, 16, 512, 12, 64, 512, 8, 12, -1},          {"ViT-M-32-alt", 384, 224, 32, 512, 12, 64, 384, 6, 12, -1},
-    {"ViT-M-16-alt", 384, 224, 16, 512, 12, 64, 384, 6, 12, 1e-4},    {"ViT-H-14", 1024, 224, 14, 1280, 32, 80, 1024, 16, 24, -1},
+    {"ViT-B-32", 512, 224, 32, 768, 12, 64, 512, 8, 12, -1},
+    {"ViT-B-32-256", 512, 256, 32, 768, 12, 64, 512, 8, 12, -1},
+    {"ViT-B-32-plus-256", 640, 256, 32, 896, 12, 64, 640, 10, 12, -1},
+    {"ViT-B-16", 512, 224, 16, 768, 12, 64, 512, 8, 12, -1},
+    {"ViT-B-16-plus", 640, 224, 16, 896, 12, 64, 640, 10, 12, -1},
+    {"ViT-B-16-plus-240", 640, 240, 16, 896, 12, 64, 640, 10, 12, -1},
+    {"ViT-L-14", 768, 224, 14, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-L-14-280", 768, 280, 14, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-L-14-336", 768, 336, 14, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-L-16", 768, 224, 16, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-L-16-320", 768, 320, 16, 1024, 24, 64, 768, 12, 12, -1},
+    {"ViT-S-32", 384, 224, 32, 384, 12, 64, 384, 6, 12, -1},
+    {"ViT-S-16", 384, 224, 16, 384, 12, 64, 384, 6, 12, -1},
+    {"ViT-S-32-alt", 256, 224, 32, 384, 12, 64, 256, 4, 10, -1},
+    {"ViT-S-16-alt", 256, 224, 16, 384, 12, 64, 256, 4, 10, -1},
+    {"ViT-M-32", 512, 224, 32, 512, 12, 64, 512, 8, 12, -1},
+    {"ViT-M-16", 512, 224, 16, 512, 12, 64, 512, 8, 12, -1},
+    {"ViT-M-32-alt", 384, 224, 32, 512, 12, 64, 384, 6, 12, -1},
+    {"ViT-M-16-alt", 384, 224, 16, 512, 12, 64, 384, 6, 12, 1e-4},
+    {"ViT-H-14", 1024, 224, 14, 1280, 32, 80, 1024, 16, 24, -1},
 };
 enum { BUILT_IN_COUNT = sizeof built_ins / sizeof *built_ins };
 
 static void set_defaults(struct clip_config *config) {
-  *config = (struct clip_config){.init_logit_scale = log(1 / 0.07), .context_length = 77, .vocab_size = 49408, .text_pool = POOL_ARGMAX, .vision_pool = POOL_TOKEN};
+  *config = (struct clip_config){.init_logit_scale = log(1 / 0.07),
+                                 .context_length = 77,
+                                 .vocab_size = 49408,
+                                 .text_pool = POOL_ARGMAX,
+                                 .vision_pool = POOL_TOKEN};
   config->vision.layer_scale = config->text.layer_scale = -1;
   memcpy(config->image_mean, openai_mean, sizeof openai_mean);
   memcpy(config->image_std, openai_std, sizeof openai_std);
@@ -47,8 +63,16 @@ static enum status from_built_in(const char *name, struct clip_config *config) {
     config->embed_dim = b->embed;
     config->image_width = config->image_height = b->image;
     config->patch = b->patch;
-    config->vision = (struct tower_config){.width = b->width, .layers = b->layers, .heads = b->width / b->head_width, .mlp_width = 4 * b->width, .layer_scale = b->layer_scale};
-    config->text = (struct tower_config){.width = b->text_width, .layers = b->text_layers, .heads = b->text_heads, .mlp_width = 4 * b->text_width, .layer_scale = -1};
+    config->vision = (struct tower_config){.width = b->width,
+                                           .layers = b->layers,
+                                           .heads = b->width / b->head_width,
+                                           .mlp_width = 4 * b->width,
+                                           .layer_scale = b->layer_scale};
+    config->text = (struct tower_config){.width = b->text_width,
+                                         .layers = b->text_layers,
+                                         .heads = b->text_heads,
+                                         .mlp_width = 4 * b->text_width,
+                                         .layer_scale = -1};
     if (base < length) { /* a plain name says nothing of the activation: OpenAI's own weights carry it, too */
       config->activation = ACTIVATION_QUICKGELU;
       config->activation_known = true;
@@ -56,8 +80,9 @@ static enum status from_built_in(const char *name, struct clip_config *config) {
     return STATUS_OK;
   }
   const char *nearest = text_nearest(name, names, BUILT_IN_COUNT);
-  return error_set(STATUS_INPUT, "model configuration '%s' is neither a built-in name nor a readable file%s%s%s", name, nearest ? "; did you mean '" : "",
-                   nearest ? nearest : "", nearest ? "'?" : ". Give open_clip's JSON file of the model");
+  return error_set(STATUS_INPUT, "model configuration '%s' is neither a built-in name nor a readable file%s%s%s", name,
+                   nearest ? "; did you mean '" : "", nearest ? nearest : "",
+                   nearest ? "'?" : ". Give open_clip's JSON file of the model");
 }
 
 /* Reading of single keys: absent leaves the value; a wrong type or an impossible value is an error that names it. */
@@ -71,7 +96,8 @@ static enum status read_integer(const struct reader *reader, const char *key, in
   if (!item || json_is_null(item))
     return STATUS_OK;
   if (!json_is_integer(item) || json_integer_value(item) < minimum || json_integer_value(item) > 1 << 24)
-    return error_set(STATUS_INPUT, "%s: %s.%s must be a whole number of at least %d", reader->source, reader->section, key, minimum);
+    return error_set(STATUS_INPUT, "%s: %s.%s must be a whole number of at least %d", reader->source, reader->section,
+                     key, minimum);
   *value = (int)json_integer_value(item);
   return STATUS_OK;
 }
@@ -101,8 +127,10 @@ static enum status refuse(const struct reader *reader, const char *const *keys, 
   for (size_t i = 0; i < count; i++) {
     json_t *item = json_object_get(reader->object, keys[i]);
     if (item && !json_is_null(item) && !json_is_false(item) && !(json_is_string(item) && json_string_length(item) == 0))
-      return error_set(STATUS_INPUT, "%s: %s.%s belongs to another architecture; only open_clip's native vision and text transformers are supported", reader->source,
-                       reader->section, keys[i]);
+      return error_set(STATUS_INPUT,
+                       "%s: %s.%s belongs to another architecture; only open_clip's native vision and text "
+                       "transformers are supported",
+                       reader->source, reader->section, keys[i]);
   }
   return STATUS_OK;
 }
@@ -115,9 +143,11 @@ static enum status read_image_size(const struct reader *reader, struct clip_conf
   } else if (json_is_integer(size)) {
     config->image_height = config->image_width = (int)json_integer_value(size);
   } else if (size) {
-    return error_set(STATUS_INPUT, "%s: vision_cfg.image_size must be a whole number or [height, width]", reader->source);
+    return error_set(STATUS_INPUT, "%s: vision_cfg.image_size must be a whole number or [height, width]",
+                     reader->source);
   }
-  if (config->image_height < 1 || config->image_width < 1 || config->image_height > 16384 || config->image_width > 16384)
+  if (config->image_height < 1 || config->image_width < 1 || config->image_height > 16384 ||
+      config->image_width > 16384)
     return error_set(STATUS_INPUT, "%s: vision_cfg.image_size is out of range", reader->source);
   return STATUS_OK;
 }
@@ -128,7 +158,8 @@ static enum status read_vision_pooling(const struct reader *reader, struct clip_
   if (!pool)
     pool = json_is_true(legacy) ? "avg" : "tok";
   if (strcmp(pool, "tok") != 0 && strcmp(pool, "avg") != 0)
-    return error_set(STATUS_INPUT, "%s: vision_cfg.pool_type '%s' is not supported; 'tok' and 'avg' are", reader->source, pool);
+    return error_set(STATUS_INPUT, "%s: vision_cfg.pool_type '%s' is not supported; 'tok' and 'avg' are",
+                     reader->source, pool);
   config->vision_pool = strcmp(pool, "avg") == 0 ? POOL_AVERAGE : POOL_TOKEN;
   return STATUS_OK;
 }
@@ -161,7 +192,8 @@ static enum status read_vision(json_t *object, const char *source, struct clip_c
   config->vision.mlp_width = (int)floor(config->vision.width * ratio);
   config->vision.heads = config->vision.width / head_width;
   if (config->vision.heads * head_width != config->vision.width)
-    return error_set(STATUS_INPUT, "%s: vision_cfg.width %d is not a multiple of head_width %d: set head_width", source, config->vision.width, head_width);
+    return error_set(STATUS_INPUT, "%s: vision_cfg.width %d is not a multiple of head_width %d: set head_width", source,
+                     config->vision.width, head_width);
   if (config->patch > config->image_height || config->patch > config->image_width)
     return error_set(STATUS_INPUT, "%s: vision_cfg.patch_size %d is larger than the image", source, config->patch);
   return STATUS_OK;
@@ -190,11 +222,13 @@ static enum status read_text(json_t *object, const char *source, struct clip_con
     return error_set(STATUS_INPUT, "%s: text_cfg.pool_type '%s' is not supported; 'argmax' is", source, pool);
   config->text.mlp_width = (int)floor(config->text.width * ratio);
   if (config->text.width % config->text.heads != 0)
-    return error_set(STATUS_INPUT, "%s: text_cfg.width %d is not a multiple of heads %d", source, config->text.width, config->text.heads);
+    return error_set(STATUS_INPUT, "%s: text_cfg.width %d is not a multiple of heads %d", source, config->text.width,
+                     config->text.heads);
   return STATUS_OK;
 }
 
-static enum status add_memory_layer(const char *source, const struct tower_config *tower, struct memory_config *memory, json_int_t layer) {
+static enum status add_memory_layer(const char *source, const struct tower_config *tower, struct memory_config *memory,
+                                    json_int_t layer) {
   if (layer < 0 || layer >= tower->layers || layer >= LAYERS_MAX)
     return error_set(STATUS_INPUT, "%s: memory.layers must be block numbers 0 to %d", source, tower->layers - 1);
   memory->count += !memory->layers[layer];
@@ -203,7 +237,8 @@ static enum status add_memory_layer(const char *source, const struct tower_confi
 }
 
 /* A list of numbers, or the thesis's form of it: "2,4,6". */
-static enum status read_memory_layers(json_t *list, const char *source, const struct tower_config *tower, struct memory_config *memory) {
+static enum status read_memory_layers(json_t *list, const char *source, const struct tower_config *tower,
+                                      struct memory_config *memory) {
   size_t i;
   json_t *item;
   const char *rest = json_string_value(list);
@@ -214,7 +249,7 @@ static enum status read_memory_layers(json_t *list, const char *source, const st
     rest = *end == ',' ? end + 1 : end;
   }
   json_array_foreach(list, i, item)
-    TRY(add_memory_layer(source, tower, memory, json_is_integer(item) ? json_integer_value(item) : -1));
+      TRY(add_memory_layer(source, tower, memory, json_is_integer(item) ? json_integer_value(item) : -1));
   return STATUS_OK;
 }
 
@@ -225,7 +260,8 @@ static enum status read_memory(json_t *object, const char *source, struct clip_c
     return STATUS_OK;
   struct tower_config *tower = which && strcmp(which, "text") == 0 ? &config->text : &config->vision;
   struct memory_config *memory = &tower->memory;
-  *memory = (struct memory_config){.n_keys = 8, .heads = 2, .knn = 4, .k_dim = 256, .v_dim = 0, .share_values = true, .swilu_projection = true};
+  *memory = (struct memory_config){
+      .n_keys = 8, .heads = 2, .knn = 4, .k_dim = 256, .v_dim = 0, .share_values = true, .swilu_projection = true};
   TRY(read_memory_layers(json_object_get(object, "layers"), source, tower, memory));
   TRY(read_integer(&reader, "n_keys", 1, &memory->n_keys));
   TRY(read_integer(&reader, "heads", 1, &memory->heads));
@@ -245,7 +281,8 @@ enum status config_check_memory(struct tower_config *tower, const char *source) 
   if (memory->v_dim < 0)
     memory->v_dim = 0;
   if (memory->k_dim % 2)
-    return error_set(STATUS_INPUT, "%s: memory.k_dim %d must be even: it is split into two halves", source, memory->k_dim);
+    return error_set(STATUS_INPUT, "%s: memory.k_dim %d must be even: it is split into two halves", source,
+                     memory->k_dim);
   if (memory->knn > memory->n_keys)
     return error_set(STATUS_INPUT, "%s: memory.knn %d is larger than n_keys %d", source, memory->knn, memory->n_keys);
   if ((int64_t)memory->n_keys * memory->n_keys > INT32_MAX)
@@ -270,7 +307,9 @@ static enum status read_root(json_t *root, const char *source, struct clip_confi
   struct reader reader = {model, source, "model_cfg"};
   set_defaults(config);
   if (!json_is_object(model))
-    return error_set(STATUS_INPUT, "%s: not a model configuration: a JSON object with embed_dim, vision_cfg and text_cfg is expected", source);
+    return error_set(STATUS_INPUT,
+                     "%s: not a model configuration: a JSON object with embed_dim, vision_cfg and text_cfg is expected",
+                     source);
   TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
   config->embed_dim = 512;
   TRY(read_integer(&reader, "embed_dim", 1, &config->embed_dim));

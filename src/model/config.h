@@ -1,4 +1,5 @@
-/* What a CLIP is: open_clip's JSON model configuration (contract 1.1), the built-in names, and the memory layers (methods 1). */
+/* What a CLIP is: open_clip's JSON model configuration (contract 1.1), the built-in names, and the memory layers
+ * (methods 1). */
 #ifndef MEMCLIP_MODEL_CONFIG_H
 #define MEMCLIP_MODEL_CONFIG_H
 #include "base/error.h"
@@ -8,11 +9,11 @@
 enum { LAYERS_MAX = 128 };
 enum pooling { POOL_TOKEN, POOL_AVERAGE, POOL_ARGMAX, POOL_LAST, POOL_FIRST };
 struct memory_config {
-  bool layers[LAYERS_MAX]; /* which blocks have a memory instead of their MLP */
-  int count;               /* of them; 0: no memory */
+  bool layers[LAYERS_MAX];              /* which blocks have a memory instead of their MLP */
+  int count;                            /* of them; 0: no memory */
   int n_keys, heads, knn, k_dim, v_dim; /* v_dim 0: the tower's width, without value_proj */
   bool share_values, swilu_projection, gated;
-  bool meta_init;          /* init='meta' (methods 1.5), else the thesis's */
+  bool meta_init; /* init='meta' (methods 1.5), else the thesis's */
 };
 struct tower_config {
   int width, layers, heads;
@@ -34,7 +35,8 @@ struct clip_config {
   bool no_causal_mask;
   float image_mean[3], image_std[3];
 };
-/* `name`: a built-in name ("ViT-B-16", "-quickgelu" appended or not) or the path of a JSON file. Another architecture is refused by name. */
+/* `name`: a built-in name ("ViT-B-16", "-quickgelu" appended or not) or the path of a JSON file. Another architecture
+ * is refused by name. */
 enum status config_read(const char *name, struct clip_config *config);
 enum status config_parse(const char *json, const char *source, struct clip_config *config);
 /* open_clip's JSON with `model_cfg`, `preprocess_cfg` and, for memory students, `memory`. */

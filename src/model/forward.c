@@ -2,14 +2,25 @@
 #include "base/memory.h"
 #include "model/run.h"
 
-void linear_forward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, void *y, enum dtype y_dtype) {
-  run->device->op->linear(run->device, &(struct linear){.rows = rows, .in = layer->in, .out = layer->out, .dtype = run->dtype, .y_dtype = y_dtype,
-                                                        .transposed = layer->transposed, .frozen = !layer->weight->trainable, .x = x, .weight = layer->weight->compute,
-                                                        .bias = layer->bias ? layer->bias->master : NULL, .y = y});
+void linear_forward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, void *y,
+                    enum dtype y_dtype) {
+  run->device->op->linear(run->device, &(struct linear){.rows = rows,
+                                                        .in = layer->in,
+                                                        .out = layer->out,
+                                                        .dtype = run->dtype,
+                                                        .y_dtype = y_dtype,
+                                                        .transposed = layer->transposed,
+                                                        .frozen = !layer->weight->trainable,
+                                                        .x = x,
+                                                        .weight = layer->weight->compute,
+                                                        .bias = layer->bias ? layer->bias->master : NULL,
+                                                        .y = y});
 }
 
-/* The slice of a packed projection: rows [from, from+out) of weight and bias; `parts` holds the two shifted parameters. */
-struct linear_layer linear_slice(const struct linear_layer *layer, struct parameter parts[2], int64_t from, int64_t out, size_t element) {
+/* The slice of a packed projection: rows [from, from+out) of weight and bias; `parts` holds the two shifted parameters.
+ */
+struct linear_layer linear_slice(const struct linear_layer *layer, struct parameter parts[2], int64_t from, int64_t out,
+                                 size_t element) {
   parts[0] = *layer->weight;
   parts[1] = *layer->bias;
   parts[0].compute = (char *)parts[0].compute + (size_t)(from * layer->in) * element;
@@ -24,10 +35,20 @@ struct attention attention_call(struct tower_run *run, int index) {
   struct sublayer_state *state = &run->states[index];
   const int64_t width = tower->config->width;
   const size_t element = dtype_size(run->dtype);
-  struct attention call = {.batch = run->input.count, .tokens = run->tokens, .queries = run->tokens, .heads = tower->config->heads,
-                           .head_width = width / tower->config->heads, .q_stride = 3 * width, .kv_stride = 3 * width, .dtype = run->dtype, .causal = tower->causal,
-                           .q = state->in, .k = (char *)state->in + (size_t)width * element, .v = (char *)state->in + (size_t)(2 * width) * element,
-                           .out = state->mid, .lse = run->keep ? state->lse : NULL};
+  struct attention call = {.batch = run->input.count,
+                           .tokens = run->tokens,
+                           .queries = run->tokens,
+                           .heads = tower->config->heads,
+                           .head_width = width / tower->config->heads,
+                           .q_stride = 3 * width,
+                           .kv_stride = 3 * width,
+                           .dtype = run->dtype,
+                           .causal = tower->causal,
+                           .q = state->in,
+                           .k = (char *)state->in + (size_t)width * element,
+                           .v = (char *)state->in + (size_t)(2 * width) * element,
+                           .out = state->mid,
+                           .lse = run->keep ? state->lse : NULL};
   if (state_is_pooled(run, index)) {
     call.queries = 1;
     call.position = run->position;
@@ -48,8 +69,13 @@ static void attention_forward(struct tower_run *run, int index) {
     struct parameter parts[2]; /* keys and values of every token, the query of the pooled one */
     struct linear_layer part = linear_slice(&layer->in, parts, width, 2 * width, dtype_size(run->dtype));
     linear_forward(run, &part, state->in_rows, state->h, state->in, run->dtype);
-    run->device->op->pool(run->device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = width, .dtype = run->dtype,
-                                                      .position = run->position, .x = state->h, .out = state->pooled_h});
+    run->device->op->pool(run->device, &(struct pool){.batch = run->input.count,
+                                                      .tokens = run->tokens,
+                                                      .width = width,
+                                                      .dtype = run->dtype,
+                                                      .position = run->position,
+                                                      .x = state->h,
+                                                      .out = state->pooled_h});
     part = linear_slice(&layer->in, parts, 0, width, dtype_size(run->dtype));
     linear_forward(run, &part, state->rows, state->pooled_h, state->query, run->dtype);
   } else {
@@ -64,8 +90,12 @@ static void mlp_forward(struct tower_run *run, int index) {
   const struct sublayer *layer = &run->tower->sublayers[index];
   struct sublayer_state *state = &run->states[index];
   linear_forward(run, &layer->in, state->rows, state->h, state->in, run->dtype);
-  run->device->op->activation(run->device, &(struct activation_call){.rows = state->rows, .columns = layer->in.out, .dtype = run->dtype,
-                                                                     .kind = run->model->config.activation, .x = state->in, .y = state->mid});
+  run->device->op->activation(run->device, &(struct activation_call){.rows = state->rows,
+                                                                     .columns = layer->in.out,
+                                                                     .dtype = run->dtype,
+                                                                     .kind = run->model->config.activation,
+                                                                     .x = state->in,
+                                                                     .y = state->mid});
   linear_forward(run, &layer->out, state->rows, state->mid, state->branch, run->dtype);
 }
 
@@ -78,22 +108,47 @@ static void memory_forward(struct tower_run *run, int index) {
   void *plain = memory->gated ? state->plain : state->branch;
   void *read = layer->out.weight ? state->mid : plain;
   linear_forward(run, &layer->in, rows, state->h, state->in, run->dtype);
-  device->op->memory_select(device, &(struct memory_select){.rows = rows, .heads = memory->heads, .n_keys = memory->n_keys, .knn = memory->knn, .half = memory->k_dim / 2,
-                                                            .dtype = run->dtype, .queries = state->in, .keys = layer->keys->compute, .index = state->index,
+  device->op->memory_select(device, &(struct memory_select){.rows = rows,
+                                                            .heads = memory->heads,
+                                                            .n_keys = memory->n_keys,
+                                                            .knn = memory->knn,
+                                                            .half = memory->k_dim / 2,
+                                                            .dtype = run->dtype,
+                                                            .queries = state->in,
+                                                            .keys = layer->keys->compute,
+                                                            .index = state->index,
                                                             .weight = state->weight});
-  device->op->memory_read(device, &(struct memory_read){.rows = rows, .entries = (int64_t)memory->heads * memory->knn, .slots = layer->values->shape[0],
-                                                        .width = values_width, .dtype = run->dtype, .index = state->index, .weight = state->weight,
-                                                        .values = layer->values->compute, .out = read});
+  device->op->memory_read(device, &(struct memory_read){.rows = rows,
+                                                        .entries = (int64_t)memory->heads * memory->knn,
+                                                        .slots = layer->values->shape[0],
+                                                        .width = values_width,
+                                                        .dtype = run->dtype,
+                                                        .index = state->index,
+                                                        .weight = state->weight,
+                                                        .values = layer->values->compute,
+                                                        .out = read});
   if (layer->gate.weight) {
     linear_forward(run, &layer->gate, rows, state->h, state->gate, run->dtype);
-    device->op->gate(device, &(struct gate){.rows = rows, .columns = values_width, .dtype = run->dtype, .m = state->mid, .g = state->gate, .u = state->gated});
+    device->op->gate(device, &(struct gate){.rows = rows,
+                                            .columns = values_width,
+                                            .dtype = run->dtype,
+                                            .m = state->mid,
+                                            .g = state->gate,
+                                            .u = state->gated});
   }
   if (layer->out.weight)
     linear_forward(run, &layer->out, rows, layer->gate.weight ? state->gated : state->mid, plain, run->dtype);
   if (memory->gated)
-    device->op->token_gate(device, &(struct token_gate){.rows = rows, .in = width, .width = width, .dtype = run->dtype, .x = state->h, .o = plain,
-                                                        .weight = layer->token_gate_weight->master, .bias = layer->token_gate_bias->master,
-                                                        .s = state->token_gate, .y = state->branch});
+    device->op->token_gate(device, &(struct token_gate){.rows = rows,
+                                                        .in = width,
+                                                        .width = width,
+                                                        .dtype = run->dtype,
+                                                        .x = state->h,
+                                                        .o = plain,
+                                                        .weight = layer->token_gate_weight->master,
+                                                        .bias = layer->token_gate_bias->master,
+                                                        .s = state->token_gate,
+                                                        .y = state->branch});
 }
 
 void branch_forward(struct tower_run *run, int index) {
@@ -107,13 +162,28 @@ void run_sublayer(struct tower_run *run, int index) {
   struct sublayer_state *state = &run->states[index];
   const int64_t width = run->tower->config->width;
   if (run->pooled && index == run->tower->count - 1) { /* from here on only the pooled token's row */
-    run->device->op->pool(run->device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = width, .dtype = DTYPE_F32,
-                                                      .position = run->position, .x = run->x, .out = state->x});
+    run->device->op->pool(run->device, &(struct pool){.batch = run->input.count,
+                                                      .tokens = run->tokens,
+                                                      .width = width,
+                                                      .dtype = DTYPE_F32,
+                                                      .position = run->position,
+                                                      .x = run->x,
+                                                      .out = state->x});
     run->x = state->x;
   }
-  run->device->op->norm(run->device, &(struct norm){.rows = state->in_rows, .width = width, .dtype = run->dtype, .y_dtype = run->dtype, .x = run->x,
-                                                    .branch = run->branch, .gamma = run->branch_scale, .weight = layer->norm_weight->master,
-                                                    .bias = layer->norm_bias->master, .x_out = state->x, .y = state->h, .mean = state->mean, .rstd = state->rstd});
+  run->device->op->norm(run->device, &(struct norm){.rows = state->in_rows,
+                                                    .width = width,
+                                                    .dtype = run->dtype,
+                                                    .y_dtype = run->dtype,
+                                                    .x = run->x,
+                                                    .branch = run->branch,
+                                                    .gamma = run->branch_scale,
+                                                    .weight = layer->norm_weight->master,
+                                                    .bias = layer->norm_bias->master,
+                                                    .x_out = state->x,
+                                                    .y = state->h,
+                                                    .mean = state->mean,
+                                                    .rstd = state->rstd});
   if (run->branch)
     run->x = state->x;
   branch_forward(run, index);
@@ -127,24 +197,43 @@ static void embed_images(struct tower_run *run) {
   const struct tower_input *input = &run->input;
   struct device *device = run->device;
   const int64_t grid = tower->tokens - 1;
-  struct patchify patchify = {.batch = input->count, .height = config->image_height, .width = config->image_width, .patch = config->patch,
-                              .image_dtype = input->image_dtype, .dtype = run->dtype, .images = input->images, .patches = run->patches};
+  struct patchify patchify = {.batch = input->count,
+                              .height = config->image_height,
+                              .width = config->image_width,
+                              .patch = config->patch,
+                              .image_dtype = input->image_dtype,
+                              .dtype = run->dtype,
+                              .images = input->images,
+                              .patches = run->patches};
   memcpy(patchify.mean, config->image_mean, sizeof patchify.mean);
   memcpy(patchify.std, config->image_std, sizeof patchify.std);
   device->op->patchify(device, &patchify);
   linear_forward(run, &tower->patch_embedding, input->count * grid, run->patches, run->embedded, run->dtype);
-  device->op->image_embed(device, &(struct image_embed){.batch = input->count, .grid = grid, .kept = run->tokens - 1, .width = tower->config->width, .dtype = run->dtype,
-                                                        .keep = input->keep, .patches = run->embedded, .class_embedding = tower->class_embedding->master,
-                                                        .position = tower->position->master, .x = run->x_embedded});
+  device->op->image_embed(device, &(struct image_embed){.batch = input->count,
+                                                        .grid = grid,
+                                                        .kept = run->tokens - 1,
+                                                        .width = tower->config->width,
+                                                        .dtype = run->dtype,
+                                                        .keep = input->keep,
+                                                        .patches = run->embedded,
+                                                        .class_embedding = tower->class_embedding->master,
+                                                        .position = tower->position->master,
+                                                        .x = run->x_embedded});
 }
 
 static void embed_text(struct tower_run *run) {
   const struct tower *tower = run->tower;
   struct device *device = run->device;
   device->op->copy(device, run->position, run->input.end, (size_t)run->input.count * sizeof(int32_t));
-  device->op->text_embed(device, &(struct text_embed){.batch = run->input.count, .tokens = run->tokens, .width = tower->config->width, .ids_stride = tower->tokens,
-                                                      .vocabulary = tower->token_embedding->shape[0], .ids = run->input.ids,
-                                                      .table = tower->token_embedding->master, .position = tower->position->master, .x = run->x_embedded});
+  device->op->text_embed(device, &(struct text_embed){.batch = run->input.count,
+                                                      .tokens = run->tokens,
+                                                      .width = tower->config->width,
+                                                      .ids_stride = tower->tokens,
+                                                      .vocabulary = tower->token_embedding->shape[0],
+                                                      .ids = run->input.ids,
+                                                      .table = tower->token_embedding->master,
+                                                      .position = tower->position->master,
+                                                      .x = run->x_embedded});
 }
 
 static void set_rows(struct tower_run *run) {
@@ -167,9 +256,17 @@ void tower_begin(struct tower_run *run, const struct tower_input *input) {
     embed_text(run);
   run->x = run->x_embedded;
   if (tower->norm_pre_weight) {
-    run->device->op->norm(run->device, &(struct norm){.rows = input->count * run->tokens, .width = tower->config->width, .dtype = run->dtype, .y_dtype = DTYPE_F32,
-                                                      .x = run->x_embedded, .weight = tower->norm_pre_weight->master, .bias = tower->norm_pre_bias->master,
-                                                      .x_out = run->x_embedded, .y = run->states[0].x, .mean = run->embedded_mean, .rstd = run->embedded_rstd});
+    run->device->op->norm(run->device, &(struct norm){.rows = input->count * run->tokens,
+                                                      .width = tower->config->width,
+                                                      .dtype = run->dtype,
+                                                      .y_dtype = DTYPE_F32,
+                                                      .x = run->x_embedded,
+                                                      .weight = tower->norm_pre_weight->master,
+                                                      .bias = tower->norm_pre_bias->master,
+                                                      .x_out = run->x_embedded,
+                                                      .y = run->states[0].x,
+                                                      .mean = run->embedded_mean,
+                                                      .rstd = run->embedded_rstd});
     run->x = run->states[0].x;
   }
   run->branch = NULL;
@@ -184,7 +281,8 @@ void tower_advance(struct tower_run *run, int until) {
 
 void tower_adopt(struct tower_run *run, const struct tower_run *from) {
   const size_t rows = (size_t)(from->next > 0 ? from->states[from->next - 1].rows : from->input.count * from->tokens);
-  const size_t stream_rows = (size_t)(from->next > 0 ? from->states[from->next - 1].in_rows : from->input.count * from->tokens);
+  const size_t stream_rows =
+      (size_t)(from->next > 0 ? from->states[from->next - 1].in_rows : from->input.count * from->tokens);
   const size_t width = (size_t)run->tower->config->width;
   run->input = from->input;
   run->tokens = from->tokens;
@@ -206,36 +304,64 @@ void tower_adopt(struct tower_run *run, const struct tower_run *from) {
 
 static struct norm final_norm(struct tower_run *run, int64_t rows, const float *x, void *y) {
   const struct tower *tower = run->tower;
-  return (struct norm){.rows = rows, .width = tower->config->width, .dtype = run->dtype, .y_dtype = run->dtype, .x = x, .weight = tower->norm_weight->master,
-                       .bias = tower->norm_bias->master, .x_out = run->x_final, .y = y, .mean = run->final_mean, .rstd = run->final_rstd};
+  return (struct norm){.rows = rows,
+                       .width = tower->config->width,
+                       .dtype = run->dtype,
+                       .y_dtype = run->dtype,
+                       .x = x,
+                       .weight = tower->norm_weight->master,
+                       .bias = tower->norm_bias->master,
+                       .x_out = run->x_final,
+                       .y = y,
+                       .mean = run->final_mean,
+                       .rstd = run->final_rstd};
 }
 
 static void pool_stream(struct tower_run *run) {
   const struct tower *tower = run->tower;
   struct device *device = run->device;
   if (tower->pooling == POOL_AVERAGE)
-    device->op->pool_average(device, &(struct pool_average){.batch = run->input.count, .tokens = run->tokens, .width = tower->config->width, .first = 1,
-                                                            .dtype = DTYPE_F32, .x = run->x_final, .out = run->x_pooled});
+    device->op->pool_average(device, &(struct pool_average){.batch = run->input.count,
+                                                            .tokens = run->tokens,
+                                                            .width = tower->config->width,
+                                                            .first = 1,
+                                                            .dtype = DTYPE_F32,
+                                                            .x = run->x_final,
+                                                            .out = run->x_pooled});
   else
-    device->op->pool(device, &(struct pool){.batch = run->input.count, .tokens = run->tokens, .width = tower->config->width, .dtype = DTYPE_F32,
-                                            .position = run->position, .x = run->x_final, .out = run->x_pooled});
+    device->op->pool(device, &(struct pool){.batch = run->input.count,
+                                            .tokens = run->tokens,
+                                            .width = tower->config->width,
+                                            .dtype = DTYPE_F32,
+                                            .position = run->position,
+                                            .x = run->x_final,
+                                            .out = run->x_pooled});
 }
 
-/* The norm acts on each row alone, so for a single pooled token it comes after the pooling; for the average the configuration says. */
+/* The norm acts on each row alone, so for a single pooled token it comes after the pooling; for the average the
+ * configuration says. */
 void tower_finish(struct tower_run *run, float *features) {
   const struct tower *tower = run->tower;
   struct device *device = run->device;
   const int64_t count = run->input.count, all = count * run->tokens;
   const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
-  struct norm last = final_norm(run, run->pooled ? count : all, run->x, run->pooled ? run->final : norm_first ? run->final_all : NULL);
+  struct norm last = final_norm(run, run->pooled ? count : all, run->x,
+                                run->pooled  ? run->final
+                                : norm_first ? run->final_all
+                                             : NULL);
   last.branch = run->branch;
   last.gamma = run->branch_scale;
   if (!run->branch)
     device->op->copy(device, run->x_final, run->x, (size_t)(last.rows * last.width) * sizeof(float));
   device->op->norm(device, &last);
   if (!run->pooled && norm_first) {
-    device->op->pool_average(device, &(struct pool_average){.batch = count, .tokens = run->tokens, .width = tower->config->width, .first = 1, .dtype = run->dtype,
-                                                            .x = run->final_all, .out = run->final});
+    device->op->pool_average(device, &(struct pool_average){.batch = count,
+                                                            .tokens = run->tokens,
+                                                            .width = tower->config->width,
+                                                            .first = 1,
+                                                            .dtype = run->dtype,
+                                                            .x = run->final_all,
+                                                            .out = run->final});
   } else if (!run->pooled) {
     pool_stream(run);
     struct norm pooled = final_norm(run, count, run->x_pooled, run->final);

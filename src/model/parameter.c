@@ -11,8 +11,8 @@ static int64_t padded(int64_t count) {
   return (count + ALIGNMENT_ELEMENTS - 1) / ALIGNMENT_ELEMENTS * ALIGNMENT_ELEMENTS;
 }
 
-struct parameter *parameters_declare(struct parameters *list, enum init init, double scale, const int64_t shape[PARAMETER_AXES_MAX],
-                                     const char *format, ...) {
+struct parameter *parameters_declare(struct parameters *list, enum init init, double scale,
+                                     const int64_t shape[PARAMETER_AXES_MAX], const char *format, ...) {
   struct parameter *parameter = memory_allocate(sizeof *parameter, "parameter");
   va_list arguments;
   va_start(arguments, format);
@@ -32,7 +32,8 @@ struct parameter *parameters_declare(struct parameters *list, enum init init, do
 }
 
 void parameters_declare_alias(struct parameters *list, struct parameter *of, const char *format, ...) {
-  list->aliases = memory_resize(list->aliases, (size_t)(list->alias_count + 1) * sizeof *list->aliases, "parameter aliases");
+  list->aliases =
+      memory_resize(list->aliases, (size_t)(list->alias_count + 1) * sizeof *list->aliases, "parameter aliases");
   va_list arguments;
   va_start(arguments, format);
   list->aliases[list->alias_count++] = (struct parameter_alias){text_format_list(format, arguments), of};
@@ -119,7 +120,8 @@ void parameters_allocate(struct parameters *list, bool training) {
 
 static void refresh(struct parameters *list, struct parameter *parameter) {
   if (parameter->compute != parameter->master)
-    list->device->op->cast(list->device, parameter->compute, DTYPE_BF16, parameter->master, DTYPE_F32, parameter->count);
+    list->device->op->cast(list->device, parameter->compute, DTYPE_BF16, parameter->master, DTYPE_F32,
+                           parameter->count);
 }
 
 void parameter_set(struct parameters *list, struct parameter *parameter, const float *values) {
@@ -167,7 +169,8 @@ int64_t parameters_count_elements(const struct parameters *list, bool trainable_
 }
 
 void parameters_release(struct parameters *list) {
-  void *blocks[] = {list->master, list->gradient, list->first_moment, list->second_moment, list->compute, list->frozen_master, list->frozen_compute};
+  void *blocks[] = {list->master,  list->gradient,      list->first_moment,  list->second_moment,
+                    list->compute, list->frozen_master, list->frozen_compute};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     if (blocks[i])
       list->device->op->release(list->device, blocks[i]);

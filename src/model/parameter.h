@@ -1,6 +1,7 @@
-/* The registry of parameters: one name (open_clip's state-dict key), shape, initialiser and decay group each, declared once by the layer that uses it.
- * All trainable ones lie in registry order in flat arenas on the device: fp32 master, compute copy, gradient, first and second moment, with the same
- * offsets, so that the optimiser, the norm and a gradient bucket are slices. Frozen ones have a master and a compute copy of their own. */
+/* The registry of parameters: one name (open_clip's state-dict key), shape, initialiser and decay group each, declared
+ * once by the layer that uses it. All trainable ones lie in registry order in flat arenas on the device: fp32 master,
+ * compute copy, gradient, first and second moment, with the same offsets, so that the optimiser, the norm and a
+ * gradient bucket are slices. Frozen ones have a master and a compute copy of their own. */
 #ifndef MEMCLIP_MODEL_PARAMETER_H
 #define MEMCLIP_MODEL_PARAMETER_H
 #include "device/arena.h"
@@ -14,19 +15,22 @@ struct parameter {
   int axes;
   int64_t shape[PARAMETER_AXES_MAX];
   int64_t count;
-  int number;      /* position in the registry */
+  int number; /* position in the registry */
   enum init init;
   double init_scale;
-  bool matrix;     /* operand of a product: read through `compute`; others are read as fp32 */
-  bool memory;     /* belongs to a memory layer */
+  bool matrix; /* operand of a product: read through `compute`; others are read as fp32 */
+  bool memory; /* belongs to a memory layer */
   bool trainable, decay;
-  int64_t offset;  /* of a trainable one: elements from the start of the arenas */
+  int64_t offset; /* of a trainable one: elements from the start of the arenas */
   float *master;
   void *compute;   /* compute dtype; the master itself in fp32 */
   float *gradient; /* NULL when frozen */
 };
 /* Another name of a parameter: a table of values listed under every layer that shares it. */
-struct parameter_alias { char *name; struct parameter *of; };
+struct parameter_alias {
+  char *name;
+  struct parameter *of;
+};
 
 struct parameters {
   struct device *device;
@@ -43,13 +47,18 @@ struct parameters {
 };
 
 /* Declares; shape ends with 0 (scalars: none). Returned pointers stay valid. */
-struct parameter *parameters_declare(struct parameters *list, enum init init, double scale, const int64_t shape[PARAMETER_AXES_MAX], const char *format, ...)
+struct parameter *parameters_declare(struct parameters *list, enum init init, double scale,
+                                     const int64_t shape[PARAMETER_AXES_MAX], const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-void parameters_declare_alias(struct parameters *list, struct parameter *of, const char *format, ...) __attribute__((format(printf, 3, 4)));
-struct parameter *parameters_find(const struct parameters *list, const char *name); /* aliases too; NULL when there is none */
-/* Decay unless there are fewer than two axes or the name contains bn, ln, bias or logit_scale (methods section 10), or a pattern of `no_decay` matches. */
+void parameters_declare_alias(struct parameters *list, struct parameter *of, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+struct parameter *parameters_find(const struct parameters *list,
+                                  const char *name); /* aliases too; NULL when there is none */
+/* Decay unless there are fewer than two axes or the name contains bn, ln, bias or logit_scale (methods section 10), or
+ * a pattern of `no_decay` matches. */
 void parameters_set_decay(struct parameters *list, const char *const *no_decay, int count);
-/* Allocates the arenas once `trainable` is set everywhere; `training` false leaves out gradient and moments. Values are undefined until set. */
+/* Allocates the arenas once `trainable` is set everywhere; `training` false leaves out gradient and moments. Values are
+ * undefined until set. */
 void parameters_allocate(struct parameters *list, bool training);
 /* Draws initial values: a pure function of (seed, name). */
 void parameters_initialize(struct parameters *list, uint64_t seed);

@@ -3,24 +3,26 @@
 #define MEMCLIP_MODEL_RUN_H
 #include "model/model.h"
 
-/* What a sublayer computes. rows: N, or B in the last block when only the pooled token is needed; an attention's `in` covers N rows then, too. */
+/* What a sublayer computes. rows: N, or B in the last block when only the pooled token is needed; an attention's `in`
+ * covers N rows then, too. */
 struct sublayer_state {
-  int64_t rows;      /* of the branch */
-  int64_t in_rows;   /* of x, h */
-  float *x;          /* [in_rows,C] the residual stream that the norm saw */
+  int64_t rows;    /* of the branch */
+  int64_t in_rows; /* of x, h */
+  float *x;        /* [in_rows,C] the residual stream that the norm saw */
   float *mean, *rstd;
-  void *h;           /* [in_rows,C] norm output */
-  void *branch;      /* [rows,C] what is added to the stream */
-  void *in;          /* attention: qkv [N,3,C], or kv [N,2,C] when pooled; MLP: before the activation [rows,F]; memory: queries [rows,H*d] */
-  void *mid;         /* attention: attended [rows,C]; MLP: after the activation [rows,F]; memory: read values [rows,V] */
-  void *query;       /* attention, pooled: [B,C]; h of the pooled rows in pooled_h */
+  void *h;      /* [in_rows,C] norm output */
+  void *branch; /* [rows,C] what is added to the stream */
+  void *in;  /* attention: qkv [N,3,C], or kv [N,2,C] when pooled; MLP: before the activation [rows,F]; memory: queries
+                [rows,H*d] */
+  void *mid; /* attention: attended [rows,C]; MLP: after the activation [rows,F]; memory: read values [rows,V] */
+  void *query; /* attention, pooled: [B,C]; h of the pooled rows in pooled_h */
   void *pooled_h;
   float *lse;
-  int32_t *index;    /* memory: [rows,H,knn] */
+  int32_t *index; /* memory: [rows,H,knn] */
   float *weight;
   void *gate, *gated; /* memory: g and m * silu(g), [rows,V] */
-  void *plain;       /* memory with a token gate: the branch before the gate [rows,C] */
-  float *token_gate; /* [rows] */
+  void *plain;        /* memory with a token gate: the branch before the gate [rows,C] */
+  float *token_gate;  /* [rows] */
 };
 
 struct tower_run {
@@ -62,7 +64,9 @@ void run_sublayer(struct tower_run *run, int index);
 void branch_forward(struct tower_run *run, int index);
 /* Gradients of a branch from run->dbranch; leaves dh when `wants_input`. */
 void branch_backward(struct tower_run *run, int index, bool wants_input);
-void linear_forward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, void *y, enum dtype y_dtype);
-struct linear_layer linear_slice(const struct linear_layer *layer, struct parameter parts[2], int64_t from, int64_t out, size_t element);
+void linear_forward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, void *y,
+                    enum dtype y_dtype);
+struct linear_layer linear_slice(const struct linear_layer *layer, struct parameter parts[2], int64_t from, int64_t out,
+                                 size_t element);
 struct attention attention_call(struct tower_run *run, int index);
 #endif

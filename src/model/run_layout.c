@@ -78,7 +78,8 @@ static void layout_sublayer(struct tower_run *run, int index, const struct subla
   }
 }
 
-/* The residual streams: one per sublayer when they are kept, one per block when blocks are recomputed, else a single one in place. */
+/* The residual streams: one per sublayer when they are kept, one per block when blocks are recomputed, else a single
+ * one in place. */
 static void layout_streams(struct tower_run *run) {
   const struct tower *tower = run->tower;
   const int64_t all = (int64_t)run->batch * tower->tokens, width = tower->config->width;
@@ -105,7 +106,8 @@ static void layout_sublayers(struct tower_run *run) {
 
 static void layout_embedding(struct tower_run *run) {
   const struct tower *tower = run->tower;
-  const int64_t width = tower->config->width, all = (int64_t)run->batch * tower->tokens, grid = (int64_t)run->batch * (tower->tokens - 1);
+  const int64_t width = tower->config->width, all = (int64_t)run->batch * tower->tokens,
+                grid = (int64_t)run->batch * (tower->tokens - 1);
   if (tower->vision) {
     run->patches = take(run, grid * tower->patch_embedding.in);
     run->embedded = take(run, grid * width);
@@ -161,8 +163,15 @@ static void layout(struct tower_run *run) {
 
 static struct tower_run *plan(struct model *model, struct tower *tower, int batch, bool keep, int kept) {
   struct tower_run *run = memory_allocate(sizeof *run, "tower run");
-  *run = (struct tower_run){.model = model, .tower = tower, .device = model->device, .dtype = model->parameters.dtype, .batch = batch, .keep = keep, .kept_patches = kept};
-  run->arena = (struct arena){.device = model->device, .label = keep ? "activations and their gradients" : "activations"};
+  *run = (struct tower_run){.model = model,
+                            .tower = tower,
+                            .device = model->device,
+                            .dtype = model->parameters.dtype,
+                            .batch = batch,
+                            .keep = keep,
+                            .kept_patches = kept};
+  run->arena =
+      (struct arena){.device = model->device, .label = keep ? "activations and their gradients" : "activations"};
   run->pooled = model->switches.pooled_last_block && tower->pooling != POOL_AVERAGE && tower->count > 0;
   run->recompute = keep && model->switches.gradient_checkpointing;
   run->states = memory_allocate((size_t)(tower->count + 1) * sizeof *run->states, "sublayer states");

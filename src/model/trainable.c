@@ -21,7 +21,8 @@ static bool in_last_blocks(const struct model *model, const struct parameter *pa
     return false;
   const int block = block_of(parameter);
   return block >= 0 ? block >= tower->config->layers - last
-                    : parameter == tower->norm_weight || parameter == tower->norm_bias || parameter == tower->projection.weight;
+                    : parameter == tower->norm_weight || parameter == tower->norm_bias ||
+                          parameter == tower->projection.weight;
 }
 
 static bool word_matches(const struct model *model, const char *word, const struct parameter *parameter) {
@@ -53,8 +54,11 @@ enum status model_set_trainable(struct model *model, const char *const *words, i
         matched++;
       }
     if (matched == 0)
-      return error_set(STATUS_INPUT, "model.train: '%s' matches no parameter of this model; it takes all, memory, vision, text, vision:lastN, text:lastN or patterns such as "
-                                     "'visual.transformer.resblocks.11.*'", words[w]);
+      return error_set(STATUS_INPUT,
+                       "model.train: '%s' matches no parameter of this model; it takes all, memory, vision, text, "
+                       "vision:lastN, text:lastN or patterns such as "
+                       "'visual.transformer.resblocks.11.*'",
+                       words[w]);
   }
   return STATUS_OK;
 }
@@ -68,13 +72,15 @@ static bool linear_trains(const struct linear_layer *layer) {
 }
 
 static bool sublayer_trains(const struct sublayer *layer) {
-  return trains(layer->norm_weight) || trains(layer->norm_bias) || trains(layer->layer_scale) || linear_trains(&layer->in) || linear_trains(&layer->out) ||
-         linear_trains(&layer->gate) || trains(layer->keys) || trains(layer->values) || trains(layer->token_gate_weight) || trains(layer->token_gate_bias);
+  return trains(layer->norm_weight) || trains(layer->norm_bias) || trains(layer->layer_scale) ||
+         linear_trains(&layer->in) || linear_trains(&layer->out) || linear_trains(&layer->gate) ||
+         trains(layer->keys) || trains(layer->values) || trains(layer->token_gate_weight) ||
+         trains(layer->token_gate_bias);
 }
 
 static bool embedding_trains(const struct tower *tower) {
-  return trains(tower->patch_embedding.weight) || trains(tower->class_embedding) || trains(tower->token_embedding) || trains(tower->position) ||
-         trains(tower->norm_pre_weight) || trains(tower->norm_pre_bias);
+  return trains(tower->patch_embedding.weight) || trains(tower->class_embedding) || trains(tower->token_embedding) ||
+         trains(tower->position) || trains(tower->norm_pre_weight) || trains(tower->norm_pre_bias);
 }
 
 int tower_first_trainable(const struct tower *tower, bool skip_frozen) {
@@ -87,7 +93,8 @@ int tower_first_trainable(const struct tower *tower, bool skip_frozen) {
 }
 
 bool tower_trains(const struct tower *tower) {
-  return tower_first_trainable(tower, true) < tower->count || trains(tower->norm_weight) || trains(tower->norm_bias) || trains(tower->projection.weight);
+  return tower_first_trainable(tower, true) < tower->count || trains(tower->norm_weight) || trains(tower->norm_bias) ||
+         trains(tower->projection.weight);
 }
 
 int tower_first_memory(const struct tower *tower) {

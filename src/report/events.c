@@ -59,13 +59,14 @@ enum status events_open(const char *directory, int64_t first_step, struct events
   static int opened_before; /* two files of one second and process keep their order by name */
   char host[256] = "localhost";
   gethostname(host, sizeof host - 1);
-  char *name = text_format("events.out.tfevents.%.0f.%s.%ld.%d", floor(clock_wall_seconds()), host, (long)getpid(), opened_before++);
+  char *name = text_format("events.out.tfevents.%.0f.%s.%ld.%d", floor(clock_wall_seconds()), host, (long)getpid(),
+                           opened_before++);
   struct events *opened = memory_allocate(sizeof *opened, "events");
   opened->path = text_join_path(directory, name);
   memory_release(name);
   opened->file = fopen(opened->path, "we");
-  enum status status =
-      opened->file ? write_start(opened, first_step) : error_set(STATUS_SYSTEM, "cannot create %s: %s", opened->path, strerror(errno));
+  enum status status = opened->file ? write_start(opened, first_step)
+                                    : error_set(STATUS_SYSTEM, "cannot create %s: %s", opened->path, strerror(errno));
   if (status != STATUS_OK) {
     events_close(opened);
     return status;

@@ -5,8 +5,8 @@
 #include "report/report.h"
 
 struct events;
-/* Starts a new file events.out.tfevents.TIME.HOST.PID.NUMBER; readers forget what older files of the directory say of `first_step` and
- * later. */
+/* Starts a new file events.out.tfevents.TIME.HOST.PID.NUMBER; readers forget what older files of the directory say of
+ * `first_step` and later. */
 enum status events_open(const char *directory, int64_t first_step, struct events **events);
 /* Values that are not finite are left out. */
 enum status events_write(struct events *events, int64_t step, const struct report_value *values, int count);

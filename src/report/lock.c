@@ -36,8 +36,8 @@ struct lock {
   bool stop;
 };
 
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and parentheses. 0 if there is no such process, or only its remains (a
- * zombie). */
+/* Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and parentheses. 0 if there is no such process, or
+ * only its remains (a zombie). */
 static long long process_start(long pid) {
   char path[64], line[1024];
   snprintf(path, sizeof path, "/proc/%ld/stat", pid);
@@ -113,7 +113,8 @@ static bool is_abandoned(const struct lock *lock, const struct holder *holder) {
   if (self->job[0] != '\0' && strcmp(self->job, holder->job) == 0)
     return true;
   if (strcmp(self->host, holder->host) == 0)
-    return holder->started != 0 ? process_start(holder->pid) != holder->started : kill((pid_t)holder->pid, 0) != 0 && errno == ESRCH;
+    return holder->started != 0 ? process_start(holder->pid) != holder->started
+                                : kill((pid_t)holder->pid, 0) != 0 && errno == ESRCH;
   return clock_wall_seconds() - holder->heartbeat > lock->rules.stale_seconds;
 }
 
@@ -124,7 +125,8 @@ static bool is_empty_and_old(const struct lock *lock) {
          clock_wall_seconds() - 1e-9 * (double)modified_ns > lock->rules.stale_seconds;
 }
 
-/* Takes the abandoned file away under another name, so that of several takers one wins; puts it back if meanwhile it is somebody else's. */
+/* Takes the abandoned file away under another name, so that of several takers one wins; puts it back if meanwhile it is
+ * somebody else's. */
 static void take_away(const struct lock *lock, const struct holder *expected) {
   char *away = text_format("%s.%s.%ld", lock->path, lock->self.host, lock->self.pid);
   struct holder found;
@@ -155,15 +157,16 @@ static enum status refuse(const struct lock *lock, const struct holder *holder) 
   char age[32];
   clock_format_duration(clock_wall_seconds() - holder->heartbeat, age);
   return error_set(STATUS_INPUT,
-                   "another run holds this directory: process %ld on %s%s%s, heartbeat %s ago (%s). Take another run.directory, end that "
+                   "another run holds this directory: process %ld on %s%s%s, heartbeat %s ago (%s). Take another "
+                   "run.directory, end that "
                    "run (an empty file "
                    "STOP beside the lock does), or remove the lock if you know that it is dead",
                    holder->pid, holder->host, holder->job[0] ? ", job " : "", holder->job, age, lock->path);
 }
 
 static void tell_waiting(const struct lock *lock, const struct holder *holder, void (*waiting)(const char *message)) {
-  char *message = text_format("process %ld on %s holds the run directory; waiting up to %.0f s for its end", holder->pid, holder->host,
-                              lock->rules.wait_seconds);
+  char *message = text_format("process %ld on %s holds the run directory; waiting up to %.0f s for its end",
+                              holder->pid, holder->host, lock->rules.wait_seconds);
   if (waiting)
     waiting(message);
   memory_release(message);
@@ -193,7 +196,8 @@ static enum status take(struct lock *lock, void (*waiting)(const char *message))
   }
 }
 
-/* Another process may take over when our job was started again: then this one is an orphan and must not write any more. */
+/* Another process may take over when our job was started again: then this one is an orphan and must not write any more.
+ */
 static void check_owner(const struct lock *lock) {
   struct holder holder;
   if (read_holder(lock->path, &holder) && !is_same(&holder, &lock->self))
@@ -219,7 +223,8 @@ static void *keep_heartbeat(void *argument) {
   return NULL;
 }
 
-enum status lock_take(const char *directory, const struct lock_rules *rules, void (*waiting)(const char *message), struct lock **lock) {
+enum status lock_take(const char *directory, const struct lock_rules *rules, void (*waiting)(const char *message),
+                      struct lock **lock) {
   struct lock *fresh = memory_allocate(sizeof *fresh, "lock");
   fresh->rules = *rules;
   fresh->path = text_join_path(directory, "lock");

@@ -22,11 +22,13 @@ void progress_reset(bool terminal) {
 void progress_format(const struct report_progress *progress, double seconds_left, struct text *out) {
   text_append_format(out, "%s %lld", progress->what, (long long)progress->done);
   if (progress->total > 0)
-    text_append_format(out, "/%lld (%.0f %%)", (long long)progress->total, floor(100.0 * (double)progress->done / (double)progress->total));
+    text_append_format(out, "/%lld (%.0f %%)", (long long)progress->total,
+                       floor(100.0 * (double)progress->done / (double)progress->total));
   if (progress->loss >= 0)
     text_append_format(out, "  loss %.4g", progress->loss);
   if (progress->samples_per_second >= 0)
-    text_append_format(out, progress->samples_per_second < 10 ? "  %.2f samples/s" : "  %.0f samples/s", progress->samples_per_second);
+    text_append_format(out, progress->samples_per_second < 10 ? "  %.2f samples/s" : "  %.0f samples/s",
+                       progress->samples_per_second);
   if (progress->waiting_share >= 0)
     text_append_format(out, "  waiting %.0f %%", 100 * progress->waiting_share);
   if (seconds_left >= 0) {

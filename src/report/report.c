@@ -181,7 +181,8 @@ void report_progress_end(void) {
   pthread_mutex_unlock(&report.mutex);
 }
 
-static json_t *status_object(const char *state, int exit_status, int64_t step, const char *checkpoint, const char *message) {
+static json_t *status_object(const char *state, int exit_status, int64_t step, const char *checkpoint,
+                             const char *message) {
   char host[256] = "", now[32];
   gethostname(host, sizeof host - 1);
   clock_format_now(now);

@@ -1,4 +1,5 @@
-/* Evaluation: features of both towers over all ranks, retrieval metrics, results.json and features files, for one or several checkpoints. */
+/* Evaluation: features of both towers over all ranks, retrieval metrics, results.json and features files, for one or
+ * several checkpoints. */
 #include "stage/stage.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -17,7 +18,7 @@ struct evaluation {
   struct session *session;
   struct eval_set *sets;
   int set_count;
-  json_t *results;       /* rank 0 */
+  json_t *results;        /* rank 0 */
   float **teacher_images; /* per set: unit features of the teacher, NULL without one */
   struct eval_row *rows;
   int row_count;
@@ -32,12 +33,14 @@ static void put(struct evaluation *evaluation, const char *label, const char *se
   const bool several = evaluation->session->settings->eval.checkpoints.count > 1;
   if (comm_rank() != 0)
     return;
-  char *key = set ? text_format("%s%sretrieval_%s_%s", several ? label : "", several ? "." : "", set, name) : text_format("%s%s%s", several ? label : "", several ? "." : "", name);
+  char *key = set ? text_format("%s%sretrieval_%s_%s", several ? label : "", several ? "." : "", set, name)
+                  : text_format("%s%s%s", several ? label : "", several ? "." : "", name);
   json_object_set_new(evaluation->results, key, isfinite(value) ? json_real(value) : json_null());
   memory_release(key);
 }
 
-static void put_measures(struct evaluation *evaluation, const char *label, const struct eval_set *set, const struct measure_list *list) {
+static void put_measures(struct evaluation *evaluation, const char *label, const struct eval_set *set,
+                         const struct measure_list *list) {
   for (int i = 0; i < list->count; i++) {
     const struct measure *measure = &list->items[i];
     put(evaluation, label, set->name, measure->name, measure->value);
@@ -63,10 +66,12 @@ static double similarity(const struct evaluation *evaluation, int set, const flo
   return sum / (double)count;
 }
 
-static enum status save_features(struct evaluation *evaluation, const char *label, const struct eval_set *set, const struct eval_features *features) {
+static enum status save_features(struct evaluation *evaluation, const char *label, const struct eval_set *set,
+                                 const struct eval_features *features) {
   if (comm_rank() != 0 || !evaluation->session->settings->eval.save_features)
     return STATUS_OK;
-  char *name = text_format("features/%s.%s.h5", set->name, label), *path = run_path(evaluation->session->run, name), *directory = run_path(evaluation->session->run, "features");
+  char *name = text_format("features/%s.%s.h5", set->name, label), *path = run_path(evaluation->session->run, name),
+       *directory = run_path(evaluation->session->run, "features");
   enum status status = file_make_directories(directory);
   if (status == STATUS_OK)
     status = eval_set_write_features(path, set, features, label, evaluation->session->model->config.embed_dim);
@@ -77,11 +82,16 @@ static enum status save_features(struct evaluation *evaluation, const char *labe
 }
 
 /* Encodes, measures and keeps one set with the session's model. */
-static enum status measure_set(struct evaluation *evaluation, const char *label, int number, struct eval_features *features, struct eval_row *row) {
+static enum status measure_set(struct evaluation *evaluation, const char *label, int number,
+                               struct eval_features *features, struct eval_row *row) {
   struct session *session = evaluation->session;
   struct eval_set *set = &evaluation->sets[number];
   const int64_t width = session->model->config.embed_dim;
-  const struct encode_request request = {.session = session, .model = session->model, .source = set->source, .batch = (int)session->settings->eval.batch_size, .progress = true,
+  const struct encode_request request = {.session = session,
+                                         .model = session->model,
+                                         .source = set->source,
+                                         .batch = (int)session->settings->eval.batch_size,
+                                         .progress = true,
                                          .bad_sample = report_bad_sample};
   int64_t bad = 0;
   const double start = clock_seconds();
@@ -108,8 +118,13 @@ static enum status evaluate_set(struct evaluation *evaluation, const char *label
   const struct eval_set *set = &evaluation->sets[number];
   struct eval_row *row = &evaluation->rows[evaluation->row_count++];
   struct eval_features features;
-  *row = (struct eval_row){.label = label, .set = set->name, .parameters = (double)parameters_count_elements(&model->parameters, false),
-                           .image_gflop = 1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block), .similarity = NAN, .images = set->image_count, .texts = set->text_count};
+  *row = (struct eval_row){.label = label,
+                           .set = set->name,
+                           .parameters = (double)parameters_count_elements(&model->parameters, false),
+                           .image_gflop = 1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block),
+                           .similarity = NAN,
+                           .images = set->image_count,
+                           .texts = set->text_count};
   eval_features_allocate(&features, set, model->config.embed_dim);
   enum status status = comm_agree(measure_set(evaluation, label, number, &features, row));
   eval_features_release(&features);
@@ -118,15 +133,22 @@ static enum status evaluate_set(struct evaluation *evaluation, const char *label
 
 static enum status open_model(struct session *session, const char *weights, const char *activation) {
   const struct settings *settings = session->settings;
-  return session_open_model(session, &(struct model_request){.config = settings->model.config, .weights = weights, .activation = activation, .what = "model", .with_memory = true},
+  return session_open_model(session,
+                            &(struct model_request){.config = settings->model.config,
+                                                    .weights = weights,
+                                                    .activation = activation,
+                                                    .what = "model",
+                                                    .with_memory = true},
                             &session->model);
 }
 
 static void put_model(struct evaluation *evaluation, const char *label) {
   const struct model *model = evaluation->session->model;
   put(evaluation, label, NULL, "parameters", (double)parameters_count_elements(&model->parameters, false));
-  put(evaluation, label, NULL, "image_gflop", 1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block));
-  put(evaluation, label, NULL, "text_gflop", 1e-9 * config_flops_text(&model->config, model->config.context_length, model->switches.pooled_last_block));
+  put(evaluation, label, NULL, "image_gflop",
+      1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block));
+  put(evaluation, label, NULL, "text_gflop",
+      1e-9 * config_flops_text(&model->config, model->config.context_length, model->switches.pooled_last_block));
 }
 
 static enum status evaluate_model(struct evaluation *evaluation, const char *weights, const char *label, bool first) {
@@ -146,23 +168,37 @@ static enum status evaluate_model(struct evaluation *evaluation, const char *wei
 static enum status encode_teacher(struct evaluation *evaluation) {
   struct session *session = evaluation->session;
   const struct teacher_settings *teacher = &session->settings->teacher;
-  evaluation->teacher_images = memory_allocate((size_t)(evaluation->set_count + 1) * sizeof *evaluation->teacher_images, "teacher features");
+  evaluation->teacher_images =
+      memory_allocate((size_t)(evaluation->set_count + 1) * sizeof *evaluation->teacher_images, "teacher features");
   if (!teacher->weights[0])
     return STATUS_OK;
-  TRY(session_open_model(session, &(struct model_request){.config = teacher->config, .weights = teacher->weights, .activation = teacher->activation, .what = "teacher"}, &session->teacher));
-  if (session->teacher->config.embed_dim != session->model->config.embed_dim || session->teacher->config.image_height != session->model->config.image_height)
-    return error_set(STATUS_INPUT, "teacher.weights: its embeddings or images have another size than the model's: similarity to the teacher is not defined");
+  TRY(session_open_model(
+      session,
+      &(struct model_request){
+          .config = teacher->config, .weights = teacher->weights, .activation = teacher->activation, .what = "teacher"},
+      &session->teacher));
+  if (session->teacher->config.embed_dim != session->model->config.embed_dim ||
+      session->teacher->config.image_height != session->model->config.image_height)
+    return error_set(STATUS_INPUT, "teacher.weights: its embeddings or images have another size than the model's: "
+                                   "similarity to the teacher is not defined");
   for (int set = 0; set < evaluation->set_count; set++) {
-    struct encode_request request = {.session = session, .model = session->teacher, .source = evaluation->sets[set].source, .batch = (int)session->settings->eval.batch_size, .progress = true};
+    struct encode_request request = {.session = session,
+                                     .model = session->teacher,
+                                     .source = evaluation->sets[set].source,
+                                     .batch = (int)session->settings->eval.batch_size,
+                                     .progress = true};
     int64_t bad = 0;
-    evaluation->teacher_images[set] = memory_allocate((size_t)(evaluation->sets[set].image_count * session->model->config.embed_dim) * sizeof(float), "teacher features");
+    evaluation->teacher_images[set] =
+        memory_allocate((size_t)(evaluation->sets[set].image_count * session->model->config.embed_dim) * sizeof(float),
+                        "teacher features");
     TRY(encode_images(&request, evaluation->teacher_images[set], NULL, &bad));
   }
   return STATUS_OK;
 }
 
 static enum status write_results(struct evaluation *evaluation) {
-  char *path = run_path(evaluation->session->run, "results.json"), *table_path = run_path(evaluation->session->run, "results.txt");
+  char *path = run_path(evaluation->session->run, "results.json"),
+       *table_path = run_path(evaluation->session->run, "results.txt");
   char *json = json_dumps(evaluation->results, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
   struct text table = {0};
   eval_table_write(evaluation->rows, evaluation->row_count, &table);
@@ -182,10 +218,13 @@ static enum status evaluate_all(struct evaluation *evaluation) {
   struct session *session = evaluation->session;
   const struct eval_settings *eval = &session->settings->eval;
   const int models = eval->checkpoints.count > 0 ? eval->checkpoints.count : 1;
-  evaluation->rows = memory_allocate((size_t)(models * evaluation->set_count + 1) * sizeof *evaluation->rows, "evaluation rows");
+  evaluation->rows =
+      memory_allocate((size_t)(models * evaluation->set_count + 1) * sizeof *evaluation->rows, "evaluation rows");
   TRY(encode_teacher(evaluation));
   for (int i = 0; i < models; i++)
-    TRY(evaluate_model(evaluation, eval->checkpoints.count ? eval->checkpoints.items[i] : session->settings->model.weights, label_of(session->settings, i), i == 0));
+    TRY(evaluate_model(evaluation,
+                       eval->checkpoints.count ? eval->checkpoints.items[i] : session->settings->model.weights,
+                       label_of(session->settings, i), i == 0));
   return comm_agree(comm_rank() == 0 ? write_results(evaluation) : STATUS_OK);
 }
 
@@ -207,16 +246,20 @@ enum status stage_eval(struct session *session, bool check) {
   const struct settings *settings = session->settings;
   struct evaluation evaluation = {.session = session, .results = json_object()};
   if (settings->eval.labels.count > 0 && settings->eval.labels.count < settings->eval.checkpoints.count)
-    return error_set(STATUS_INPUT, "eval.labels names %d of %d checkpoints", settings->eval.labels.count, settings->eval.checkpoints.count);
+    return error_set(STATUS_INPUT, "eval.labels names %d of %d checkpoints", settings->eval.labels.count,
+                     settings->eval.checkpoints.count);
   if (settings->eval.labels.count == 0 && settings->eval.checkpoints.count > 1)
     return error_set(STATUS_INPUT, "eval.labels: with several checkpoints each needs a label");
   TRY(session_open_device(session));
-  TRY(open_model(session, settings->eval.checkpoints.count ? settings->eval.checkpoints.items[0] : settings->model.weights, settings->model.activation));
+  TRY(open_model(session,
+                 settings->eval.checkpoints.count ? settings->eval.checkpoints.items[0] : settings->model.weights,
+                 settings->model.activation));
   TRY(session_open_tokenizer(session));
   enum status status = eval_sets_open(session, &evaluation.sets, &evaluation.set_count);
   if (status == STATUS_OK && check)
     for (int i = 0; i < evaluation.set_count && comm_rank() == 0; i++)
-      printf("%-17s %lld images, %lld texts\n", evaluation.sets[i].name, (long long)evaluation.sets[i].image_count, (long long)evaluation.sets[i].text_count);
+      printf("%-17s %lld images, %lld texts\n", evaluation.sets[i].name, (long long)evaluation.sets[i].image_count,
+             (long long)evaluation.sets[i].text_count);
   else if (status == STATUS_OK)
     status = evaluate_all(&evaluation);
   report_progress_end();

@@ -37,13 +37,15 @@ static bool read_facts(struct eval_set *set, int64_t image) {
   struct text bytes = {0};
   bool found = false;
   if (source_read_member(set->source, image, "json", &bytes) == STATUS_OK) {
-    json_t *root = json_loadb(bytes.data, bytes.length, 0, NULL), *group = json_object_get(root, "group"), *negatives = json_object_get(root, "negatives"), *item;
+    json_t *root = json_loadb(bytes.data, bytes.length, 0, NULL), *group = json_object_get(root, "group"),
+           *negatives = json_object_get(root, "negatives"), *item;
     size_t i;
     found = json_is_integer(group) && json_is_array(negatives);
     if (found)
       set->group[image] = json_integer_value(group);
     json_array_foreach(negatives, i, item) {
-      const char *wrong = json_string_value(json_object_get(item, "wrong")), *kind = json_string_value(json_object_get(item, "kind"));
+      const char *wrong = json_string_value(json_object_get(item, "wrong")),
+                 *kind = json_string_value(json_object_get(item, "kind"));
       if (found && wrong && kind)
         add_negative(set, image, wrong, kind);
     }
@@ -66,13 +68,19 @@ static void read_all_facts(struct eval_set *set) {
 static enum status open_set(struct session *session, const char *name, struct eval_set *set) {
   const bool short_captions = strcmp(name, "val-short") == 0;
   if (!short_captions && strcmp(name, "val") != 0)
-    return error_set(STATUS_INPUT, "eval.datasets: '%s' is not available in this version; 'val' (the shards of data.val) and 'val-short' (their first sentences) are", name);
+    return error_set(STATUS_INPUT,
+                     "eval.datasets: '%s' is not available in this version; 'val' (the shards of data.val) and "
+                     "'val-short' (their first sentences) are",
+                     name);
   if (!session->val)
     TRY(session_open_validation_data(session));
   if (!session->val)
     return error_set(STATUS_INPUT, "eval.datasets names '%s', but data.val is empty", name);
   const size_t count = (size_t)source_count(session->val);
-  *set = (struct eval_set){.name = short_captions ? "val-short" : "val", .source = session->val, .image_count = (int64_t)count, .text_count = (int64_t)count};
+  *set = (struct eval_set){.name = short_captions ? "val-short" : "val",
+                           .source = session->val,
+                           .image_count = (int64_t)count,
+                           .text_count = (int64_t)count};
   set->texts = memory_allocate(count * sizeof *set->texts, "evaluation texts");
   set->image_of_text = memory_allocate(count * sizeof *set->image_of_text, "evaluation texts");
   TRY(read_texts(set, short_captions));
@@ -106,13 +114,15 @@ void eval_set_close(struct eval_set *set) {
   release_strings(set->texts, set->text_count);
   release_strings(set->negatives, set->negative_count);
   release_strings(set->kinds, set->negative_count);
-  void *blocks[] = {set->image_of_text, set->image_of_negative, set->text_of_negative, set->group, set->ids, set->end, set->negative_ids, set->negative_end};
+  void *blocks[] = {set->image_of_text, set->image_of_negative, set->text_of_negative, set->group, set->ids,
+                    set->end,           set->negative_ids,      set->negative_end};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     memory_release(blocks[i]);
 }
 
 enum status eval_set_tokenize(struct eval_set *set, struct session *session) {
-  const size_t context = (size_t)session->model->config.context_length, texts = (size_t)set->text_count, negatives = (size_t)set->negative_count;
+  const size_t context = (size_t)session->model->config.context_length, texts = (size_t)set->text_count,
+               negatives = (size_t)set->negative_count;
   if (set->ids)
     return STATUS_OK;
   int32_t *lengths = memory_allocate((texts + 1) * sizeof *lengths, "token counts");
@@ -124,7 +134,8 @@ enum status eval_set_tokenize(struct eval_set *set, struct session *session) {
   if (negatives) {
     set->negative_ids = memory_allocate(negatives * context * sizeof *set->ids, "token ids");
     set->negative_end = memory_allocate(negatives * sizeof *set->end, "token ids");
-    encode_tokenize(session, (const char *const *)set->negatives, set->negative_count, set->negative_ids, set->negative_end, NULL);
+    encode_tokenize(session, (const char *const *)set->negatives, set->negative_count, set->negative_ids,
+                    set->negative_end, NULL);
   }
   memory_release(lengths);
   return STATUS_OK;
@@ -133,7 +144,8 @@ enum status eval_set_tokenize(struct eval_set *set, struct session *session) {
 void eval_features_allocate(struct eval_features *features, const struct eval_set *set, int64_t width) {
   features->images = memory_allocate((size_t)(set->image_count * width) * sizeof(float), "image features");
   features->texts = memory_allocate((size_t)(set->text_count * width) * sizeof(float), "text features");
-  features->negatives = memory_allocate((size_t)((set->negative_count + 1) * width) * sizeof(float), "negative features");
+  features->negatives =
+      memory_allocate((size_t)((set->negative_count + 1) * width) * sizeof(float), "negative features");
 }
 
 void eval_features_release(struct eval_features *features) {

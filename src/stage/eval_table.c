@@ -34,11 +34,14 @@ static void write_set(const struct eval_row *rows, int count, const char *set, s
     if (strcmp(row->set, set) != 0)
       continue;
     if (!head)
-      text_append_format(out, "\n%s: %lld images, %lld texts; chance R@1 %.2f %%\n%-20s %7s %6s | %-28s | %-28s | %6s %6s %6s\n", set, (long long)row->images, (long long)row->texts,
-                         100.0 / (double)row->images, "", "", "", "text to image", "image to text", "hard", "within", "to");
+      text_append_format(
+          out, "\n%s: %lld images, %lld texts; chance R@1 %.2f %%\n%-20s %7s %6s | %-28s | %-28s | %6s %6s %6s\n", set,
+          (long long)row->images, (long long)row->texts, 100.0 / (double)row->images, "", "", "", "text to image",
+          "image to text", "hard", "within", "to");
     if (!head)
-      text_append_format(out, "%-20s %7s %6s | %6s %6s %6s %6s | %6s %6s %6s %6s | %6s %6s %6s\n", "model", "M par.", "GFLOP", "R@1", "95 %", "R@5", "R@10", "R@1", "95 %", "R@5", "R@10", "neg.",
-                         "group", "teach.");
+      text_append_format(out, "%-20s %7s %6s | %6s %6s %6s %6s | %6s %6s %6s %6s | %6s %6s %6s\n", "model", "M par.",
+                         "GFLOP", "R@1", "95 %", "R@5", "R@10", "R@1", "95 %", "R@5", "R@10", "neg.", "group",
+                         "teach.");
     head = true;
     text_append_format(out, "%-20s %7.3f %6.3f |", row->label, 1e-6 * row->parameters, row->image_gflop);
     recalls(out, row, "text_to_image");

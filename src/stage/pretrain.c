@@ -9,9 +9,16 @@ enum status stage_train_contrastive(struct session *session, bool check) {
   const bool short_captions = settings->loss.short_weight > 0;
   struct objective objective;
   TRY(session_open_device(session));
-  TRY(session_open_model(session, &(struct model_request){.config = settings->model.config, .weights = settings->model.weights, .activation = settings->model.activation, .what = "model",
-                                                          .with_memory = true, .training = true, .words = session_trainable(session, "all"),
-                                                          .word_count = session_trainable_count(session)}, &session->model));
+  TRY(session_open_model(session,
+                         &(struct model_request){.config = settings->model.config,
+                                                 .weights = settings->model.weights,
+                                                 .activation = settings->model.activation,
+                                                 .what = "model",
+                                                 .with_memory = true,
+                                                 .training = true,
+                                                 .words = session_trainable(session, "all"),
+                                                 .word_count = session_trainable_count(session)},
+                         &session->model));
   TRY(session_open_tokenizer(session));
   TRY(session_open_training_data(session, short_captions, true));
   TRY(session_open_validation_data(session));

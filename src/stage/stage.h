@@ -1,4 +1,5 @@
-/* The stages that an input can name. A stage opens what it needs in a session, then does its work; with `check` it stops before the first step and prints the plan. Collective. */
+/* The stages that an input can name. A stage opens what it needs in a session, then does its work; with `check` it
+ * stops before the first step and prints the plan. Collective. */
 #ifndef MEMCLIP_STAGE_STAGE_H
 #define MEMCLIP_STAGE_STAGE_H
 #include "train/session.h"

@@ -18,14 +18,16 @@ int session_text_columns(const struct session *session, const int32_t *end, int 
 /* The kept patches of a sample: those with the largest random numbers, in ascending order (contract 1.2 step 3). */
 static void draw_kept(const struct session *session, int64_t step, int64_t sample, int32_t *keep) {
   const int grid = session->model->vision.tokens - 1, kept = session->kept_patches;
-  struct random_key key = {(uint64_t)session->settings->run.seed, (uint64_t)step, RANDOM_PATCH_DROPOUT, (uint32_t)sample};
+  struct random_key key = {(uint64_t)session->settings->run.seed, (uint64_t)step, RANDOM_PATCH_DROPOUT,
+                           (uint32_t)sample};
   int chosen = 0;
   for (int j = 0; j < grid; j++) /* selection sampling: every subset is equally likely */
     if (random_below(&key, (uint64_t)j, (uint64_t)(grid - j)) < (uint64_t)(kept - chosen))
       keep[chosen++] = j;
 }
 
-static void copy_ids(struct session *session, int32_t *to_ids, int32_t *to_end, const int32_t *ids, const int32_t *end, int count) {
+static void copy_ids(struct session *session, int32_t *to_ids, int32_t *to_end, const int32_t *ids, const int32_t *end,
+                     int count) {
   struct device *device = session->device;
   device->op->copy_in(device, to_ids, ids, (size_t)count * (size_t)session->model->config.context_length * sizeof *ids);
   device->op->copy_in(device, to_end, end, (size_t)count * sizeof *end);
@@ -51,16 +53,19 @@ void session_fetch(struct session *session, struct micro_batch *micro, int64_t s
   if (micro->keep) {
     for (int i = 0; i < batch->count; i++)
       draw_kept(session, step, batch->samples[i], session->host_keep + (size_t)i * (size_t)session->kept_patches);
-    device->op->copy_in(device, micro->keep, session->host_keep, (size_t)batch->count * (size_t)session->kept_patches * sizeof(int32_t));
+    device->op->copy_in(device, micro->keep, session->host_keep,
+                        (size_t)batch->count * (size_t)session->kept_patches * sizeof(int32_t));
   }
 }
 
 struct tower_input micro_batch_images(const struct micro_batch *micro) {
-  return (struct tower_input){.count = micro->count, .images = micro->images, .image_dtype = DTYPE_U8, .keep = micro->keep};
+  return (struct tower_input){
+      .count = micro->count, .images = micro->images, .image_dtype = DTYPE_U8, .keep = micro->keep};
 }
 
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions) {
   if (short_captions)
-    return (struct tower_input){.count = micro->count, .ids = micro->short_ids, .end = micro->short_end, .tokens = micro->short_tokens};
+    return (struct tower_input){
+        .count = micro->count, .ids = micro->short_ids, .end = micro->short_end, .tokens = micro->short_tokens};
   return (struct tower_input){.count = micro->count, .ids = micro->ids, .end = micro->end, .tokens = micro->tokens};
 }

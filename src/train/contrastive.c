@@ -1,5 +1,6 @@
-/* The CLIP loss over the global batch. With accumulation every micro-batch is encoded once to have its features, the loss and its feature gradients are computed once over all of them, and each
- * micro-batch is replayed once: exactly the gradient of the big batch. */
+/* The CLIP loss over the global batch. With accumulation every micro-batch is encoded once to have its features, the
+ * loss and its feature gradients are computed once over all of them, and each micro-batch is replayed once: exactly the
+ * gradient of the big batch. */
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
@@ -52,7 +53,11 @@ static void close_side(struct device *device, struct side *side) {
 static void encode(struct session *session, struct side *side, const struct tower_input *input, int64_t micro) {
   const int64_t width = session->model->config.embed_dim, row = micro * session->batch;
   tower_forward(side->run, input, side->raw);
-  session->device->op->normalize(session->device, &(struct normalize){.rows = input->count, .width = width, .x = side->raw, .y = side->unit + row * width, .norm = side->norm + row});
+  session->device->op->normalize(session->device, &(struct normalize){.rows = input->count,
+                                                                      .width = width,
+                                                                      .x = side->raw,
+                                                                      .y = side->unit + row * width,
+                                                                      .norm = side->norm + row});
 }
 
 static void encode_all(struct contrastive_state *state, struct session *session, int64_t a) {
@@ -86,10 +91,18 @@ static void loss_of_text(struct contrastive_state *state, struct session *sessio
     const int64_t row = a * session->batch;
     float *dimages = state->image.dunit + row * width;
     float *into = t == LONG || !state->text[LONG].run ? dimages : state->extra;
-    device->op->contrastive(device, &(struct contrastive){.global = session->global_batch, .width = width, .first = (a * comm_size() + comm_rank()) * session->batch,
-                                                          .count = session->batch, .weight = state->weight[t], .images = state->image.all, .texts = state->text[t].all,
-                                                          .logit_scale = scale->master, .loss = session->loss, .dimages = into,
-                                                          .dtexts = state->text[t].dunit + row * width, .dlogit_scale = scale->gradient});
+    device->op->contrastive(device, &(struct contrastive){.global = session->global_batch,
+                                                          .width = width,
+                                                          .first = (a * comm_size() + comm_rank()) * session->batch,
+                                                          .count = session->batch,
+                                                          .weight = state->weight[t],
+                                                          .images = state->image.all,
+                                                          .texts = state->text[t].all,
+                                                          .logit_scale = scale->master,
+                                                          .loss = session->loss,
+                                                          .dimages = into,
+                                                          .dtexts = state->text[t].dunit + row * width,
+                                                          .dlogit_scale = scale->gradient});
     if (into != dimages)
       device->op->add(device, dimages, into, 1, session->batch * width);
   }
@@ -99,20 +112,26 @@ static void backward(struct session *session, struct side *side, int64_t a, cons
   const int64_t width = session->model->config.embed_dim, row = a * session->batch;
   if (!side->run || !side->trains)
     return;
-  session->device->op->normalize_backward(session->device, &(struct normalize){.rows = session->batch, .width = width, .y = side->unit + row * width, .norm = side->norm + row,
-                                                                               .dy = side->dunit + row * width, .dx = side->draw});
+  session->device->op->normalize_backward(session->device, &(struct normalize){.rows = session->batch,
+                                                                               .width = width,
+                                                                               .y = side->unit + row * width,
+                                                                               .norm = side->norm + row,
+                                                                               .dy = side->dunit + row * width,
+                                                                               .dx = side->draw});
   tower_backward(side->run, side->draw, listener);
 }
 
 /* The text tower's gradients are complete after its last use in the last micro-batch. */
-static void backward_all(struct contrastive_state *state, struct session *session, int64_t a, const struct gradient_listener *last) {
+static void backward_all(struct contrastive_state *state, struct session *session, int64_t a,
+                         const struct gradient_listener *last) {
   const int final_text = state->text[SHORT].run ? SHORT : LONG;
   for (int t = 0; t < TEXTS; t++)
     backward(session, &state->text[t], a, t == final_text ? last : NULL);
   backward(session, &state->image, a, last);
 }
 
-static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step, struct step_timing *timing) {
+static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
+                      struct step_timing *timing) {
   struct contrastive_state *state = opaque;
   struct gradient_listener listener = reducer_listener(reducer);
   for (int64_t a = 0; a < session->accumulation; a++) {

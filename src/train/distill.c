@@ -1,4 +1,5 @@
-/* Distillation: one forward of teacher and student per micro-batch. What both share (embedding and blocks below the first memory, frozen and equal) is computed once. */
+/* Distillation: one forward of teacher and student per micro-batch. What both share (embedding and blocks below the
+ * first memory, frozen and equal) is computed once. */
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
@@ -11,7 +12,7 @@ struct distill_state {
   struct device *device;
   enum distill_loss kind;
   struct tower_run *student, *teacher;
-  int shared;    /* sublayers of the common prefix */
+  int shared; /* sublayers of the common prefix */
   bool share;
   float *teacher_features, *student_features, *dstudent; /* device [batch,E] */
   float *host_features;
@@ -43,16 +44,21 @@ static bool same_values(struct session *session, const struct parameter *a, cons
 static bool prefix_is_equal(struct session *session, int until) {
   const struct parameters *list = &session->model->parameters;
   const struct clip_config *a = &session->model->config, *b = &session->teacher->config;
-  if (a->vision.width != b->vision.width || a->vision.heads != b->vision.heads || a->activation != b->activation || a->patch != b->patch || a->image_height != b->image_height ||
-      a->image_width != b->image_width || memcmp(a->image_mean, b->image_mean, sizeof a->image_mean) != 0 || memcmp(a->image_std, b->image_std, sizeof a->image_std) != 0)
+  if (a->vision.width != b->vision.width || a->vision.heads != b->vision.heads || a->activation != b->activation ||
+      a->patch != b->patch || a->image_height != b->image_height || a->image_width != b->image_width ||
+      memcmp(a->image_mean, b->image_mean, sizeof a->image_mean) != 0 ||
+      memcmp(a->image_std, b->image_std, sizeof a->image_std) != 0)
     return false;
   for (int i = 0; i < list->count; i++) {
     const struct parameter *parameter = list->items[i];
     int block = -1, half = 0;
-    if (!text_starts_with(parameter->name, "visual.") || text_starts_with(parameter->name, "visual.ln_post") || text_starts_with(parameter->name, "visual.proj"))
+    if (!text_starts_with(parameter->name, "visual.") || text_starts_with(parameter->name, "visual.ln_post") ||
+        text_starts_with(parameter->name, "visual.proj"))
       continue;
     if (sscanf(parameter->name, "visual.transformer.resblocks.%d.", &block) == 1)
-      half = strstr(parameter->name, ".attn.") || strstr(parameter->name, ".ln_1.") || strstr(parameter->name, ".ls_1.") ? 0 : 1;
+      half = strstr(parameter->name, ".attn.") || strstr(parameter->name, ".ln_1.") || strstr(parameter->name, ".ls_1.")
+                 ? 0
+                 : 1;
     if (2 * block + half >= until)
       continue;
     if (!same_values(session, parameter, parameters_find(&session->teacher->parameters, parameter->name)))
@@ -69,7 +75,8 @@ static bool read_cached(struct distill_state *state, struct session *session, co
   for (int i = 0; i < micro->count; i++)
     if (!teacher_cache_read(state->cache, micro->samples[i], state->host_features + i * width))
       return false;
-  session->device->op->copy_in(session->device, state->teacher_features, state->host_features, (size_t)(micro->count * width) * sizeof(float));
+  session->device->op->copy_in(session->device, state->teacher_features, state->host_features,
+                               (size_t)(micro->count * width) * sizeof(float));
   return true;
 }
 
@@ -77,7 +84,8 @@ static void write_cached(struct distill_state *state, struct session *session, c
   const int64_t width = session->model->config.embed_dim;
   if (!state->cache)
     return;
-  session->device->op->copy_out(session->device, state->host_features, state->teacher_features, (size_t)(micro->count * width) * sizeof(float));
+  session->device->op->copy_out(session->device, state->host_features, state->teacher_features,
+                                (size_t)(micro->count * width) * sizeof(float));
   for (int i = 0; i < micro->count; i++)
     if (teacher_cache_write(state->cache, micro->samples[i], state->host_features + i * width) != STATUS_OK)
       fatal("%s", error_message());
@@ -103,7 +111,8 @@ static void forward(struct distill_state *state, struct session *session, const 
   write_cached(state, session, micro);
 }
 
-static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step, struct step_timing *timing) {
+static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
+                      struct step_timing *timing) {
   struct distill_state *state = opaque;
   struct device *device = session->device;
   struct gradient_listener listener = reducer_listener(reducer);
@@ -111,9 +120,14 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
     struct micro_batch *micro = &session->micro[0];
     session_fetch(session, micro, step, &timing->waiting_seconds);
     forward(state, session, micro);
-    device->op->distill(device, &(struct distill){.batch = micro->count, .width = session->model->config.embed_dim, .kind = state->kind,
-                                                  .scale = 1.0 / (double)session->global_batch, .teacher = state->teacher_features, .student = state->student_features,
-                                                  .loss = session->loss, .dstudent = state->dstudent});
+    device->op->distill(device, &(struct distill){.batch = micro->count,
+                                                  .width = session->model->config.embed_dim,
+                                                  .kind = state->kind,
+                                                  .scale = 1.0 / (double)session->global_batch,
+                                                  .teacher = state->teacher_features,
+                                                  .student = state->student_features,
+                                                  .loss = session->loss,
+                                                  .dstudent = state->dstudent});
     if (a + 1 == session->accumulation)
       reducer_begin(reducer);
     tower_backward(state->student, state->dstudent, a + 1 == session->accumulation ? &listener : NULL);
@@ -144,13 +158,20 @@ static enum status open_cache(struct session *session, struct distill_state *sta
   if (!settings->teacher.cache[0])
     return STATUS_OK;
   if (strcmp(data->augment, "crop") == 0)
-    return error_set(STATUS_INPUT, "teacher.cache needs a crop that depends on the sample alone: set data.augment to 'crop_fixed' or 'none'");
+    return error_set(
+        STATUS_INPUT,
+        "teacher.cache needs a crop that depends on the sample alone: set data.augment to 'crop_fixed' or 'none'");
   if (session->kept_patches)
-    return error_set(STATUS_INPUT, "teacher.cache cannot be used with model.patch_dropout: the teacher would see other patches every time");
-  char *key = text_format("data %016llx\naugment %s %g %g %g %g seed %lld size %d\nteacher %s %s\nprecision %s", (unsigned long long)source_fingerprint(session->train), data->augment,
-                          data->crop_scale.items[0], data->crop_scale.items[1], data->crop_ratio.items[0], data->crop_ratio.items[1], (long long)settings->run.seed,
-                          session->model->config.image_height, settings->teacher.weights, settings->teacher.config, settings->run.precision);
-  enum status status = teacher_cache_open(settings->teacher.cache, key, source_count(session->train), session->model->config.embed_dim, &state->cache);
+    return error_set(
+        STATUS_INPUT,
+        "teacher.cache cannot be used with model.patch_dropout: the teacher would see other patches every time");
+  char *key = text_format("data %016llx\naugment %s %g %g %g %g seed %lld size %d\nteacher %s %s\nprecision %s",
+                          (unsigned long long)source_fingerprint(session->train), data->augment,
+                          data->crop_scale.items[0], data->crop_scale.items[1], data->crop_ratio.items[0],
+                          data->crop_ratio.items[1], (long long)settings->run.seed, session->model->config.image_height,
+                          settings->teacher.weights, settings->teacher.config, settings->run.precision);
+  enum status status = teacher_cache_open(settings->teacher.cache, key, source_count(session->train),
+                                          session->model->config.embed_dim, &state->cache);
   memory_release(key);
   return status;
 }
@@ -161,8 +182,10 @@ enum status objective_open_distill(struct session *session, struct objective *ob
   const size_t bytes = (size_t)session->batch * (size_t)session->model->config.embed_dim * sizeof(float);
   state->device = device;
   state->kind = kind_of(session->settings->loss.distill);
-  state->student = tower_run_create(session->model, &session->model->vision, session->batch, true, session->kept_patches);
-  state->teacher = tower_run_create(session->teacher, &session->teacher->vision, session->batch, false, session->kept_patches);
+  state->student =
+      tower_run_create(session->model, &session->model->vision, session->batch, true, session->kept_patches);
+  state->teacher =
+      tower_run_create(session->teacher, &session->teacher->vision, session->batch, false, session->kept_patches);
   state->teacher_features = device->op->allocate(device, bytes, "teacher features");
   state->student_features = device->op->allocate(device, bytes, "student features");
   state->dstudent = device->op->allocate(device, bytes, "student feature gradients");
@@ -170,7 +193,7 @@ enum status objective_open_distill(struct session *session, struct objective *ob
   state->shared = tower_first_memory(&session->model->vision);
   state->share = session->settings->debug.share_prefix && prefix_is_equal(session, state->shared);
   *objective = (struct objective){state, gradients, close_state};
-  report_message("distillation: %s loss; %d of %d sublayers are computed once for teacher and student", session->settings->loss.distill, state->share ? state->shared : 0,
-                 session->model->vision.count);
+  report_message("distillation: %s loss; %d of %d sublayers are computed once for teacher and student",
+                 session->settings->loss.distill, state->share ? state->shared : 0, session->model->vision.count);
   return open_cache(session, state);
 }

@@ -19,10 +19,10 @@ struct loop {
   struct schedule schedule;
   struct reducer *reducer;
   struct validation *validation;
-  struct snapshot *snapshot;         /* rank 0 */
-  struct checkpoint_writer *writer;  /* rank 0 */
+  struct snapshot *snapshot;        /* rank 0 */
+  struct checkpoint_writer *writer; /* rank 0 */
   struct progress progress;
-  int64_t last_checkpoint;           /* step */
+  int64_t last_checkpoint; /* step */
   double last_checkpoint_time;
   /* since the last report */
   double loss_sum, waiting, reducing, since, norm;
@@ -31,14 +31,21 @@ struct loop {
 };
 
 /* What the ranks exchange after every step: sums, then maxima. */
-struct step_sums { double loss, waiting, reducing, bad, seen; };
+struct step_sums {
+  double loss, waiting, reducing, bad, seen;
+};
 
 static void open_schedule(struct loop *loop) {
   const struct session *session = loop->session;
   const struct optim_settings *optim = &session->settings->optim;
   loop->optimizer = (struct optimizer){optim->beta1, optim->beta2, optim->eps, optim->weight_decay, optim->clip_norm};
-  loop->schedule = (struct schedule){.kind = schedule_kind_of(optim->schedule), .base = optim->lr, .warmup = optim->warmup_steps, .total = session->total_steps,
-                                     .cooldown = optim->cooldown_epochs * session->steps_per_epoch, .cooldown_power = optim->cooldown_power, .cooldown_end = optim->cooldown_end};
+  loop->schedule = (struct schedule){.kind = schedule_kind_of(optim->schedule),
+                                     .base = optim->lr,
+                                     .warmup = optim->warmup_steps,
+                                     .total = session->total_steps,
+                                     .cooldown = optim->cooldown_epochs * session->steps_per_epoch,
+                                     .cooldown_power = optim->cooldown_power,
+                                     .cooldown_end = optim->cooldown_end};
 }
 
 static const char *monitored_metric(const struct session *session) {
@@ -55,12 +62,15 @@ static enum status restore(struct loop *loop) {
   loop->progress = (struct progress){.best = NAN, .last_validation = -1};
   if (!run->checkpoint)
     return STATUS_OK;
-  TRY(comm_agree(snapshot_restore(run->checkpoint, session, run->branched && strstr(reset, "data"), run->branched && strstr(reset, "schedule"), &loop->progress)));
-  report_message("going on from %s at step %lld of %lld", run->checkpoint, (long long)loop->progress.step, (long long)session->total_steps);
+  TRY(comm_agree(snapshot_restore(run->checkpoint, session, run->branched && strstr(reset, "data"),
+                                  run->branched && strstr(reset, "schedule"), &loop->progress)));
+  report_message("going on from %s at step %lld of %lld", run->checkpoint, (long long)loop->progress.step,
+                 (long long)session->total_steps);
   return STATUS_OK;
 }
 
-static enum status open_loop(struct loop *loop, struct session *session, const struct objective *objective, bool short_captions) {
+static enum status open_loop(struct loop *loop, struct session *session, const struct objective *objective,
+                             bool short_captions) {
   *loop = (struct loop){.session = session, .objective = objective};
   open_schedule(loop);
   TRY(restore(loop));
@@ -75,7 +85,8 @@ static enum status open_loop(struct loop *loop, struct session *session, const s
   }
   loop->last_checkpoint = session->run->branched ? -1 : loop->progress.step;
   loop->last_checkpoint_time = loop->since = clock_seconds();
-  loader_seek(session->loader, loop->progress.epoch, loop->progress.epoch_step * session->accumulation, session->steps_per_epoch * session->accumulation);
+  loader_seek(session->loader, loop->progress.epoch, loop->progress.epoch_step * session->accumulation,
+              session->steps_per_epoch * session->accumulation);
   return STATUS_OK;
 }
 
@@ -92,7 +103,10 @@ static enum status check_bad_samples(const struct loop *loop, const struct step_
   const double limit = loop->session->settings->data.bad_sample_limit;
   if (sums->bad <= limit * sums->seen || sums->bad < 3)
     return STATUS_OK;
-  return error_set(STATUS_INPUT, "%.0f of %.0f samples were bad, more than data.bad_sample_limit = %g allows: see bad_samples.jsonl in the run directory", sums->bad, sums->seen, limit);
+  return error_set(STATUS_INPUT,
+                   "%.0f of %.0f samples were bad, more than data.bad_sample_limit = %g allows: see bad_samples.jsonl "
+                   "in the run directory",
+                   sums->bad, sums->seen, limit);
 }
 
 static enum status run_step(struct loop *loop, struct step_sums *sums) {
@@ -103,14 +117,20 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   device->op->zero(device, session->loss, sizeof *session->loss);
   loop->objective->gradients(loop->objective->state, session, loop->reducer, loop->progress.step, &timing);
   const double reducing = reducer_finish(loop->reducer);
-  *sums = (struct step_sums){.waiting = timing.waiting_seconds, .reducing = reducing, .bad = (double)loader_bad_samples(session->loader), .seen = (double)loader_samples(session->loader)};
+  *sums = (struct step_sums){.waiting = timing.waiting_seconds,
+                             .reducing = reducing,
+                             .bad = (double)loader_bad_samples(session->loader),
+                             .seen = (double)loader_samples(session->loader)};
   device->op->copy_out(device, &sums->loss, session->loss, sizeof sums->loss);
   comm_all_reduce(sums, sizeof *sums / sizeof(double), DTYPE_F64, COMM_SUM);
   if (!isfinite(sums->loss))
-    return error_set(STATUS_SYSTEM, "the loss is not finite at step %lld: the last checkpoint is intact; lower optim.lr, raise warmup_steps or set optim.clip_norm",
+    return error_set(STATUS_SYSTEM,
+                     "the loss is not finite at step %lld: the last checkpoint is intact; lower optim.lr, raise "
+                     "warmup_steps or set optim.clip_norm",
                      (long long)loop->progress.step + 1);
   TRY(check_bad_samples(loop, sums));
-  loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.step, schedule_rate(&loop->schedule, loop->progress.step), reports);
+  loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.step,
+                              schedule_rate(&loop->schedule, loop->progress.step), reports);
   return STATUS_OK;
 }
 
@@ -136,9 +156,13 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
   loop->reducing += sums->reducing / comm_size();
   loop->steps_since++;
   const double rate = (double)(loop->steps_since * session->global_batch) / seconds;
-  report_progress(&(struct report_progress){.what = session->settings->run.stage, .done = loop->progress.step, .total = session->total_steps, .loss = sums->loss,
-                                            .samples_per_second = loop->steps_since > 2 || loop->recent_rate == 0 ? rate : loop->recent_rate,
-                                            .waiting_share = loop->waiting / seconds});
+  report_progress(&(struct report_progress){
+      .what = session->settings->run.stage,
+      .done = loop->progress.step,
+      .total = session->total_steps,
+      .loss = sums->loss,
+      .samples_per_second = loop->steps_since > 2 || loop->recent_rate == 0 ? rate : loop->recent_rate,
+      .waiting_share = loop->waiting / seconds});
   if (loop->progress.step % session->settings->run.log_every != 0 && loop->progress.step != session->total_steps)
     return;
   float logit_scale;
@@ -187,7 +211,8 @@ static enum status validate(struct loop *loop, bool *improved) {
   const struct validation_settings *settings = &session->settings->validation;
   const int64_t step = loop->progress.step;
   *improved = false;
-  if (!loop->validation || !(due(step, settings->every_steps) || epoch_ended(loop, settings->every_epochs) || is_last(loop)))
+  if (!loop->validation ||
+      !(due(step, settings->every_steps) || epoch_ended(loop, settings->every_epochs) || is_last(loop)))
     return STATUS_OK;
   TRY(validation_run(loop->validation));
   report_values(step, epoch_of(loop), loop->validation->values, loop->validation->value_count);
@@ -199,7 +224,8 @@ static enum status validate(struct loop *loop, bool *improved) {
     loop->progress.best = value;
     loop->progress.best_step = (double)step;
   }
-  report_message("step %lld: %s = %.4f%s", (long long)step, monitored_metric(session), value, *improved ? " (best so far)" : "");
+  report_message("step %lld: %s = %.4f%s", (long long)step, monitored_metric(session), value,
+                 *improved ? " (best so far)" : "");
   return STATUS_OK;
 }
 
@@ -222,7 +248,8 @@ static enum status write_checkpoint(struct loop *loop, bool best, bool wait) {
   struct run *run = loop->session->run;
   if (comm_rank() != 0)
     return STATUS_OK;
-  TRY(checkpoint_writer_submit(loop->writer, snapshot_take(loop->snapshot, &loop->progress), loop->progress.step, best, archived(loop)));
+  TRY(checkpoint_writer_submit(loop->writer, snapshot_take(loop->snapshot, &loop->progress), loop->progress.step, best,
+                               archived(loop)));
   if (wait)
     TRY(checkpoint_writer_wait(loop->writer));
   run->longest_checkpoint = fmax(run->longest_checkpoint, checkpoint_writer_last_seconds(loop->writer));
@@ -274,8 +301,9 @@ static enum status run_steps(struct loop *loop) {
     }
   }
   if (stopped_early(loop))
-    report_message("stopped early: %s has not improved for %lld validations; best %.4f at step %.0f", monitored_metric(session), (long long)session->settings->early_stop.patience,
-                   loop->progress.best, loop->progress.best_step);
+    report_message("stopped early: %s has not improved for %lld validations; best %.4f at step %.0f",
+                   monitored_metric(session), (long long)session->settings->early_stop.patience, loop->progress.best,
+                   loop->progress.best_step);
   return STATUS_OK;
 }
 
@@ -283,7 +311,8 @@ enum status train_loop(struct session *session, const struct objective *objectiv
   struct loop loop;
   enum status status = open_loop(&loop, session, objective, short_captions);
   if (status == STATUS_OK && (is_last(&loop) || stopped_early(&loop)))
-    report_message("this run is complete: %lld of %lld steps", (long long)loop.progress.step, (long long)session->total_steps);
+    report_message("this run is complete: %lld of %lld steps", (long long)loop.progress.step,
+                   (long long)session->total_steps);
   else if (status == STATUS_OK)
     status = run_steps(&loop);
   report_progress_end();

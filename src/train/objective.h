@@ -4,12 +4,16 @@
 #include "train/reduce.h"
 #include "train/session.h"
 
-struct step_timing { double waiting_seconds; };
+struct step_timing {
+  double waiting_seconds;
+};
 struct objective {
   void *state;
-  /* Runs the accumulation's micro-batches of optimiser step `step`, adds this rank's gradients (they sum over ranks to the gradient of the loss over the global batch) and leaves this rank's
-   * share of the loss in session->loss (device, summed over ranks by the caller). */
-  void (*gradients)(void *state, struct session *session, struct reducer *reducer, int64_t step, struct step_timing *timing);
+  /* Runs the accumulation's micro-batches of optimiser step `step`, adds this rank's gradients (they sum over ranks to
+   * the gradient of the loss over the global batch) and leaves this rank's share of the loss in session->loss (device,
+   * summed over ranks by the caller). */
+  void (*gradients)(void *state, struct session *session, struct reducer *reducer, int64_t step,
+                    struct step_timing *timing);
   void (*close)(void *state);
 };
 /* Distillation of image embeddings (methods 2): cosine, mse or l2 against the frozen teacher. */

@@ -11,7 +11,8 @@ static double gradient_norm(struct model *model) {
   return sqrt(sum);
 }
 
-/* The end, in elements, of the stretch of neighbours that share `first`'s decay; *next is the first parameter behind it. */
+/* The end, in elements, of the stretch of neighbours that share `first`'s decay; *next is the first parameter behind
+ * it. */
 static int64_t stretch_end(const struct parameters *list, int first, int *next) {
   int i = first;
   for (; i < list->count; i++) {
@@ -35,7 +36,8 @@ static void clamp_logit_scale(struct model *model) {
   }
 }
 
-double optimizer_step(const struct optimizer *optimizer, struct model *model, int64_t step, double rate, bool want_norm) {
+double optimizer_step(const struct optimizer *optimizer, struct model *model, int64_t step, double rate,
+                      bool want_norm) {
   struct parameters *list = &model->parameters;
   struct device *device = model->device;
   const double norm = want_norm || optimizer->clip_norm > 0 ? gradient_norm(model) : 0;
@@ -45,10 +47,19 @@ double optimizer_step(const struct optimizer *optimizer, struct model *model, in
     if (!list->items[i]->trainable)
       continue;
     const int64_t from = list->items[i]->offset, end = stretch_end(list, i, &next);
-    device->op->adamw(device, &(struct adamw){.count = end - from, .step = step + 1, .parameter = list->master + from, .gradient = list->gradient + from,
-                                              .first_moment = list->first_moment + from, .second_moment = list->second_moment + from,
-                                              .compute = list->compute ? list->compute + from : NULL, .lr = rate, .beta1 = optimizer->beta1, .beta2 = optimizer->beta2,
-                                              .eps = optimizer->eps, .decay = list->items[i]->decay ? optimizer->weight_decay : 0, .gradient_scale = scale,
+    device->op->adamw(device, &(struct adamw){.count = end - from,
+                                              .step = step + 1,
+                                              .parameter = list->master + from,
+                                              .gradient = list->gradient + from,
+                                              .first_moment = list->first_moment + from,
+                                              .second_moment = list->second_moment + from,
+                                              .compute = list->compute ? list->compute + from : NULL,
+                                              .lr = rate,
+                                              .beta1 = optimizer->beta1,
+                                              .beta2 = optimizer->beta2,
+                                              .eps = optimizer->eps,
+                                              .decay = list->items[i]->decay ? optimizer->weight_decay : 0,
+                                              .gradient_scale = scale,
                                               .zero_gradient = true});
   }
   clamp_logit_scale(model);

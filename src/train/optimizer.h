@@ -6,7 +6,8 @@
 struct optimizer {
   double beta1, beta2, eps, weight_decay, clip_norm; /* clip_norm 0: off */
 };
-/* One step, t = `step` + 1 for the bias corrections; gradients are zeroed. Returns the gradient's 2-norm before clipping when it is wanted or needed, else 0.
- * Then logit_scale is clamped to [0, ln 100] (contract 6.4). */
-double optimizer_step(const struct optimizer *optimizer, struct model *model, int64_t step, double rate, bool want_norm);
+/* One step, t = `step` + 1 for the bias corrections; gradients are zeroed. Returns the gradient's 2-norm before
+ * clipping when it is wanted or needed, else 0. Then logit_scale is clamped to [0, ln 100] (contract 6.4). */
+double optimizer_step(const struct optimizer *optimizer, struct model *model, int64_t step, double rate,
+                      bool want_norm);
 #endif

@@ -16,7 +16,8 @@ struct reducer {
 };
 
 static void open_bucket(struct reducer *reducer, int64_t from) {
-  reducer->buckets = memory_resize(reducer->buckets, (size_t)(reducer->count + 1) * sizeof *reducer->buckets, "gradient buckets");
+  reducer->buckets =
+      memory_resize(reducer->buckets, (size_t)(reducer->count + 1) * sizeof *reducer->buckets, "gradient buckets");
   if (reducer->count)
     reducer->buckets[reducer->count - 1].count = from - reducer->buckets[reducer->count - 1].from;
   reducer->buckets[reducer->count++] = (struct bucket){.from = from};
@@ -41,7 +42,8 @@ static void assign(struct reducer *reducer, int64_t bucket_elements) {
 struct reducer *reducer_open(struct model *model, size_t bucket_bytes, bool overlap) {
   struct reducer *reducer = memory_allocate(sizeof *reducer, "reducer");
   *reducer = (struct reducer){.model = model, .overlap = overlap};
-  reducer->bucket_of = memory_allocate((size_t)model->parameters.count * sizeof *reducer->bucket_of, "gradient buckets");
+  reducer->bucket_of =
+      memory_allocate((size_t)model->parameters.count * sizeof *reducer->bucket_of, "gradient buckets");
   assign(reducer, (int64_t)(bucket_bytes / sizeof(float)));
   return reducer;
 }

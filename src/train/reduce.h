@@ -1,4 +1,5 @@
-/* Gradient reduction in buckets of the flat gradient arena, started as soon as the backward pass has completed a bucket's parameters. */
+/* Gradient reduction in buckets of the flat gradient arena, started as soon as the backward pass has completed a
+ * bucket's parameters. */
 #ifndef MEMCLIP_TRAIN_REDUCE_H
 #define MEMCLIP_TRAIN_REDUCE_H
 #include "model/model.h"

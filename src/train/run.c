@@ -30,7 +30,9 @@ static enum status look_for_earlier(struct run *run) {
     if (status == STATUS_OK)
       status = input_compare_for_resume(run->settings, then.data ? then.data : "", report_warning_text);
     if (status != STATUS_OK)
-      status = error_context(status, "%s belongs to another input; name another run.directory, or give the earlier values", run->settings->run.directory);
+      status =
+          error_context(status, "%s belongs to another input; name another run.directory, or give the earlier values",
+                        run->settings->run.directory);
     if (status == STATUS_OK && file_is_directory(checkpoints))
       status = checkpoint_find_newest(checkpoints, &run->checkpoint, &run->checkpoint_step, report_warning_text);
   }
@@ -47,13 +49,15 @@ static enum status look_for_branch(struct run *run) {
     return STATUS_OK;
   run->branched = true;
   if (!file_exists(resume))
-    return error_set(STATUS_INPUT, "run.resume: %s does not exist; it takes 'auto', 'no', a checkpoint or a run's directory", resume);
+    return error_set(STATUS_INPUT,
+                     "run.resume: %s does not exist; it takes 'auto', 'no', a checkpoint or a run's directory", resume);
   if (!file_is_directory(resume)) {
     run->checkpoint = memory_copy_string(resume, "checkpoint path");
     return STATUS_OK;
   }
   char *checkpoints = text_join_path(resume, "checkpoints");
-  enum status status = checkpoint_find_newest(checkpoints, &run->checkpoint, &run->checkpoint_step, report_warning_text);
+  enum status status =
+      checkpoint_find_newest(checkpoints, &run->checkpoint, &run->checkpoint_step, report_warning_text);
   if (status == STATUS_OK && !run->checkpoint)
     status = error_set(STATUS_INPUT, "run.resume: %s holds no checkpoint that verifies", checkpoints);
   memory_release(checkpoints);
@@ -103,14 +107,17 @@ static double time_limit(const struct settings *settings) {
   return clock_seconds() + difftime((time_t)strtoll(job_end, NULL, 10), time(NULL));
 }
 
-enum status run_open(struct run *run, const struct settings *settings, const char *input_path, const struct text *input) {
-  *run = (struct run){.settings = settings, .input_path = input_path, .started = clock_seconds(), .end = time_limit(settings)};
+enum status run_open(struct run *run, const struct settings *settings, const char *input_path,
+                     const struct text *input) {
+  *run = (struct run){
+      .settings = settings, .input_path = input_path, .started = clock_seconds(), .end = time_limit(settings)};
   text_append(&run->input, input->data ? input->data : "", input->length);
   input_write_used(settings, &run->used);
   TRY(comm_agree(comm_rank() == 0 ? prepare(run) : STATUS_OK));
   share_checkpoint(run);
   if (comm_rank() == 0) /* a branch starts its own metrics; a run without a checkpoint starts anew */
-    TRY(report_open(settings->run.directory, run->checkpoint && !run->branched ? run->checkpoint_step : -1, isatty(STDERR_FILENO)));
+    TRY(report_open(settings->run.directory, run->checkpoint && !run->branched ? run->checkpoint_step : -1,
+                    isatty(STDERR_FILENO)));
   return STATUS_OK;
 }
 

@@ -10,22 +10,25 @@
 struct run {
   const struct settings *settings;
   const char *input_path;
-  struct text input, used;   /* the file as given; every key with its value */
-  char *checkpoint;          /* to start from; NULL: anew */
+  struct text input, used; /* the file as given; every key with its value */
+  char *checkpoint;        /* to start from; NULL: anew */
   int64_t checkpoint_step;
-  bool branched;             /* the checkpoint is another run's */
+  bool branched; /* the checkpoint is another run's */
   struct lock *lock;
   double started, end;       /* clock_seconds(); end of the time limit, 0: none */
   double longest_checkpoint; /* seconds */
 };
 /* Takes the lock, writes input.nml and used.nml, decides about resuming. Collective: all ranks get the same answer. */
-enum status run_open(struct run *run, const struct settings *settings, const char *input_path, const struct text *input);
+enum status run_open(struct run *run, const struct settings *settings, const char *input_path,
+                     const struct text *input);
 void run_close(struct run *run);
 char *run_path(const struct run *run, const char *name); /* memory_release */
 
 enum stop { STOP_NONE, STOP_REQUEUE /* time limit, SIGUSR1, SIGTERM */, STOP_USER /* SIGINT, file STOP */ };
-/* Installs the signal handlers: SIGUSR1 and SIGTERM ask for a checkpoint and a requeue, SIGINT for a stop; a second SIGINT ends at once. */
+/* Installs the signal handlers: SIGUSR1 and SIGTERM ask for a checkpoint and a requeue, SIGINT for a stop; a second
+ * SIGINT ends at once. */
 void run_watch_signals(void);
-/* This process's view; rank 0 alone looks for the file STOP (once a second) and at the clock. Removes the file when honoured. */
+/* This process's view; rank 0 alone looks for the file STOP (once a second) and at the clock. Removes the file when
+ * honoured. */
 enum stop run_stop_requested(struct run *run);
 #endif

@@ -13,7 +13,8 @@ double schedule_rate(const struct schedule *schedule, int64_t step) {
   if (step < schedule->warmup)
     return base * (double)(step + 1) / (double)schedule->warmup;
   if (schedule->kind == SCHEDULE_COSINE)
-    return 0.5 * base * (1 + cos(M_PI * (double)(step - schedule->warmup) / (double)(schedule->total - schedule->warmup)));
+    return 0.5 * base *
+           (1 + cos(M_PI * (double)(step - schedule->warmup) / (double)(schedule->total - schedule->warmup)));
   const int64_t start = schedule->total - schedule->cooldown;
   if (schedule->kind == SCHEDULE_CONST || step < start)
     return base;

@@ -32,7 +32,8 @@ static int compute_threads(const struct settings *settings) {
 }
 
 struct image_limits session_image_limits(const struct settings *settings) {
-  return (struct image_limits){.max_pixels = (int64_t)(settings->data.max_image_megapixels * 1e6), .exif_orientation = settings->data.exif_orientation};
+  return (struct image_limits){.max_pixels = (int64_t)(settings->data.max_image_megapixels * 1e6),
+                               .exif_orientation = settings->data.exif_orientation};
 }
 
 enum status session_open_device(struct session *session) {
@@ -42,7 +43,8 @@ enum status session_open_device(struct session *session) {
   TRY(device_open(settings->run.device, compute_threads(settings), &session->device));
   report_message("device: %s", session->device->description);
   if (session->dtype == DTYPE_BF16 && session->device->bf16_is_storage_only)
-    report_warning("this processor has no fast bf16 products: bf16 is storage only here, products are computed in fp32");
+    report_warning(
+        "this processor has no fast bf16 products: bf16 is storage only here, products are computed in fp32");
   return STATUS_OK;
 }
 
@@ -51,7 +53,9 @@ static enum status apply_activation(const char *activation, struct clip_config *
     return STATUS_OK;
   const enum activation wanted = strcmp(activation, "quickgelu") == 0 ? ACTIVATION_QUICKGELU : ACTIVATION_GELU;
   if (config->activation_known && config->activation != wanted)
-    report_warning("activation '%s' is asked for, the configuration says otherwise: results will differ from the original model's", activation);
+    report_warning(
+        "activation '%s' is asked for, the configuration says otherwise: results will differ from the original model's",
+        activation);
   config->activation = wanted;
   config->activation_known = true;
   return STATUS_OK;
@@ -61,16 +65,25 @@ static enum status apply_memory(const struct memory_settings *memory, struct cli
   struct tower_config *tower = strcmp(memory->tower, "text") == 0 ? &config->text : &config->vision;
   if (!memory->present)
     return STATUS_OK;
-  if (memory->peer || memory->query_batchnorm || memory->input_dropout > 0 || memory->query_dropout > 0 || memory->value_dropout > 0 || memory->shard_ranks > 1 ||
-      memory->value_lr > 0 || memory->value_clip_norm > 0 || strcmp(memory->value_dtype, "fp32") != 0)
-    return error_set(STATUS_INPUT, "&memory: peer, query_batchnorm, dropouts, value_lr, value_clip_norm, value_dtype and shard_ranks are not supported yet; leave them at their defaults");
-  tower->memory = (struct memory_config){.n_keys = (int)memory->n_keys, .heads = (int)memory->heads, .knn = (int)memory->knn, .k_dim = (int)memory->k_dim, .v_dim = (int)memory->v_dim,
-                                         .share_values = memory->share_values, .swilu_projection = memory->swilu_projection, .gated = memory->gated,
+  if (memory->peer || memory->query_batchnorm || memory->input_dropout > 0 || memory->query_dropout > 0 ||
+      memory->value_dropout > 0 || memory->shard_ranks > 1 || memory->value_lr > 0 || memory->value_clip_norm > 0 ||
+      strcmp(memory->value_dtype, "fp32") != 0)
+    return error_set(STATUS_INPUT, "&memory: peer, query_batchnorm, dropouts, value_lr, value_clip_norm, value_dtype "
+                                   "and shard_ranks are not supported yet; leave them at their defaults");
+  tower->memory = (struct memory_config){.n_keys = (int)memory->n_keys,
+                                         .heads = (int)memory->heads,
+                                         .knn = (int)memory->knn,
+                                         .k_dim = (int)memory->k_dim,
+                                         .v_dim = (int)memory->v_dim,
+                                         .share_values = memory->share_values,
+                                         .swilu_projection = memory->swilu_projection,
+                                         .gated = memory->gated,
                                          .meta_init = strcmp(memory->init, "meta") == 0};
   for (int i = 0; i < memory->layers.count; i++) {
     const int64_t layer = memory->layers.items[i];
     if (layer < 0 || layer >= tower->layers)
-      return error_set(STATUS_INPUT, "memory.layers: %lld is not a block of the %s tower, which has blocks 0 to %d", (long long)layer, memory->tower, tower->layers - 1);
+      return error_set(STATUS_INPUT, "memory.layers: %lld is not a block of the %s tower, which has blocks 0 to %d",
+                       (long long)layer, memory->tower, tower->layers - 1);
     tower->memory.count += !tower->memory.layers[layer];
     tower->memory.layers[layer] = true;
   }
@@ -79,15 +92,20 @@ static enum status apply_memory(const struct memory_settings *memory, struct cli
   return config_check_memory(tower, "&memory");
 }
 
-static enum status choose_config(const struct session *session, const struct model_request *request, struct clip_config *config) {
+static enum status choose_config(const struct session *session, const struct model_request *request,
+                                 struct clip_config *config) {
   const struct settings *settings = session->settings;
   if (request->config[0])
     TRY(config_read(request->config, config));
   else if (request->weights[0])
     TRY(weights_read_config(request->weights, config));
   else
-    return error_set(STATUS_INPUT, "%s.config and %s.weights are both empty: name a configuration ('ViT-B-16' or a JSON file), weights, or both", request->what, request->what);
-  if (request->config[0] && request->weights[0] && !config->activation_known) { /* a plain built-in name: the weights' file may say */
+    return error_set(
+        STATUS_INPUT,
+        "%s.config and %s.weights are both empty: name a configuration ('ViT-B-16' or a JSON file), weights, or both",
+        request->what, request->what);
+  if (request->config[0] && request->weights[0] &&
+      !config->activation_known) { /* a plain built-in name: the weights' file may say */
     struct clip_config stored;
     if (weights_read_config(request->weights, &stored) == STATUS_OK && stored.activation_known) {
       config->activation = stored.activation;
@@ -104,11 +122,13 @@ static enum status choose_config(const struct session *session, const struct mod
       config->image_std[i] = (float)settings->model.image_std.items[i];
   }
   if (config->image_height != config->image_width)
-    return error_set(STATUS_INPUT, "%s: images of %d x %d are not square, which the image pipeline does not make", request->what, config->image_height, config->image_width);
+    return error_set(STATUS_INPUT, "%s: images of %d x %d are not square, which the image pipeline does not make",
+                     request->what, config->image_height, config->image_width);
   return STATUS_OK;
 }
 
-static enum status fill_weights(const struct model_request *request, const struct settings *settings, struct model *model) {
+static enum status fill_weights(const struct model_request *request, const struct settings *settings,
+                                struct model *model) {
   struct weights_summary summary;
   parameters_initialize(&model->parameters, (uint64_t)settings->run.seed);
   if (!request->weights[0])
@@ -126,14 +146,18 @@ enum status session_open_model(struct session *session, const struct model_reque
   const struct settings *settings = session->settings;
   struct clip_config config;
   TRY(choose_config(session, request, &config));
-  const struct model_switches switches = {.pooled_last_block = settings->debug.pooled_last_block, .skip_frozen = settings->debug.skip_frozen,
-                                          .gradient_checkpointing = request->training && settings->model.gradient_checkpointing};
+  const struct model_switches switches = {.pooled_last_block = settings->debug.pooled_last_block,
+                                          .skip_frozen = settings->debug.skip_frozen,
+                                          .gradient_checkpointing =
+                                              request->training && settings->model.gradient_checkpointing};
   TRY(model_create(&config, session->device, session->dtype, switches, model));
   TRY(model_set_trainable(*model, request->words, request->word_count));
-  parameters_set_decay(&(*model)->parameters, (const char *const *)settings->optim.no_decay.items, settings->optim.no_decay.count);
+  parameters_set_decay(&(*model)->parameters, (const char *const *)settings->optim.no_decay.items,
+                       settings->optim.no_decay.count);
   parameters_allocate(&(*model)->parameters, request->training);
   TRY(fill_weights(request, settings, *model));
-  report_message("%s: %.3f M parameters, %.3f M of them trained", request->what, 1e-6 * (double)parameters_count_elements(&(*model)->parameters, false),
+  report_message("%s: %.3f M parameters, %.3f M of them trained", request->what,
+                 1e-6 * (double)parameters_count_elements(&(*model)->parameters, false),
                  1e-6 * (double)parameters_count_elements(&(*model)->parameters, true));
   return STATUS_OK;
 }
@@ -157,20 +181,31 @@ enum status session_open_tokenizer(struct session *session) {
   const struct clip_config *config = &session->model->config;
   TRY(tokenizer_open(session->settings->data.vocabulary, &session->tokenizer));
   if (tokenizer_vocabulary_size(session->tokenizer) != config->vocab_size)
-    return error_set(STATUS_INPUT, "data.vocabulary %s has %d ids, the model's token_embedding %d: they do not belong together", session->settings->data.vocabulary,
-                     tokenizer_vocabulary_size(session->tokenizer), config->vocab_size);
+    return error_set(
+        STATUS_INPUT, "data.vocabulary %s has %d ids, the model's token_embedding %d: they do not belong together",
+        session->settings->data.vocabulary, tokenizer_vocabulary_size(session->tokenizer), config->vocab_size);
   return STATUS_OK;
 }
 
-static enum status open_source(const struct session *session, const struct text_list *paths, const struct real_list *weights, const char *key, struct source **source) {
+static enum status open_source(const struct session *session, const struct text_list *paths,
+                               const struct real_list *weights, const char *key, struct source **source) {
   const struct data_settings *data = &session->settings->data;
   if (paths->count == 0)
     return error_set(STATUS_INPUT, "%s is empty: name shards such as 'data/{000000..000125}.tar' or a csv file", key);
   if (weights && weights->count != 0 && weights->count != paths->count)
-    return error_set(STATUS_INPUT, "data.weights has %d values for %d sources of data.train", weights->count, paths->count);
-  const struct source_options options = {.paths = (const char *const *)paths->items, .path_count = paths->count, .weights = weights && weights->count ? weights->items : NULL,
-                                         .format = data->format, .image = data->image, .caption = data->caption, .csv_separator = data->csv_separator, .csv_image = data->csv_image,
-                                         .csv_caption = data->csv_caption, .index_directory = session->settings->run.directory, .threads = session_loader_threads(session->settings)};
+    return error_set(STATUS_INPUT, "data.weights has %d values for %d sources of data.train", weights->count,
+                     paths->count);
+  const struct source_options options = {.paths = (const char *const *)paths->items,
+                                         .path_count = paths->count,
+                                         .weights = weights && weights->count ? weights->items : NULL,
+                                         .format = data->format,
+                                         .image = data->image,
+                                         .caption = data->caption,
+                                         .csv_separator = data->csv_separator,
+                                         .csv_image = data->csv_image,
+                                         .csv_caption = data->csv_caption,
+                                         .index_directory = session->settings->run.directory,
+                                         .threads = session_loader_threads(session->settings)};
   enum status status = source_open(&options, source);
   if (status != STATUS_OK)
     return error_context(status, "%s", key);
@@ -197,21 +232,44 @@ static enum status open_loader(struct session *session, bool short_captions, boo
   const struct data_settings *data = &settings->data;
   int paths = 0;
   const int64_t *bounds = source_path_bounds(session->train, &paths);
-  const enum shuffle shuffle = strcmp(data->shuffle, "window") == 0 ? SHUFFLE_WINDOW : strcmp(data->shuffle, "none") == 0 ? SHUFFLE_NONE : SHUFFLE_GLOBAL;
-  const struct loader_options options = {
-      .source = session->train,
-      .order = {.seed = (uint64_t)settings->run.seed, .count = source_count(session->train), .samples_per_epoch = session->samples_per_epoch, .shuffle = shuffle,
-                .window = data->shuffle_window, .resampled = data->resampled, .path_bounds = bounds, .path_weights = data->weights.count ? data->weights.items : NULL, .paths = paths},
-      .tokenizer = tokens ? session->tokenizer : NULL, .context_length = session->model->config.context_length, .short_caption = SHORT_FIRST_SENTENCE, .short_tokens = short_captions,
-      .images = true, .image_size = session->model->config.image_height, .augment = augment_of(data->augment),
-      .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]}, {data->crop_ratio.items[0], data->crop_ratio.items[1]}}, .seed = (uint64_t)settings->run.seed,
-      .limits = session_image_limits(settings), .batch = session->batch, .stride = (int64_t)session->batch * comm_size(), .offset = (int64_t)session->batch * comm_rank(),
-      .end = session->steps_per_epoch * session->global_batch, .replace = true, .threads = session_loader_threads(settings), .ring = 4, .bad_sample = report_bad_sample};
+  const enum shuffle shuffle = strcmp(data->shuffle, "window") == 0 ? SHUFFLE_WINDOW
+                               : strcmp(data->shuffle, "none") == 0 ? SHUFFLE_NONE
+                                                                    : SHUFFLE_GLOBAL;
+  const struct loader_options options = {.source = session->train,
+                                         .order = {.seed = (uint64_t)settings->run.seed,
+                                                   .count = source_count(session->train),
+                                                   .samples_per_epoch = session->samples_per_epoch,
+                                                   .shuffle = shuffle,
+                                                   .window = data->shuffle_window,
+                                                   .resampled = data->resampled,
+                                                   .path_bounds = bounds,
+                                                   .path_weights = data->weights.count ? data->weights.items : NULL,
+                                                   .paths = paths},
+                                         .tokenizer = tokens ? session->tokenizer : NULL,
+                                         .context_length = session->model->config.context_length,
+                                         .short_caption = SHORT_FIRST_SENTENCE,
+                                         .short_tokens = short_captions,
+                                         .images = true,
+                                         .image_size = session->model->config.image_height,
+                                         .augment = augment_of(data->augment),
+                                         .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]},
+                                                  {data->crop_ratio.items[0], data->crop_ratio.items[1]}},
+                                         .seed = (uint64_t)settings->run.seed,
+                                         .limits = session_image_limits(settings),
+                                         .batch = session->batch,
+                                         .stride = (int64_t)session->batch * comm_size(),
+                                         .offset = (int64_t)session->batch * comm_rank(),
+                                         .end = session->steps_per_epoch * session->global_batch,
+                                         .replace = true,
+                                         .threads = session_loader_threads(settings),
+                                         .ring = 4,
+                                         .bad_sample = report_bad_sample};
   session->loader = loader_open(&options);
   return STATUS_OK;
 }
 
-/* What the run started with, which another number of ranks keeps by another accumulation; a branch that starts its data anew is free. */
+/* What the run started with, which another number of ranks keeps by another accumulation; a branch that starts its data
+ * anew is free. */
 static enum status started_global_batch(const struct session *session, int64_t *batch) {
   const struct run *run = session->run;
   struct store *store;
@@ -236,20 +294,28 @@ static enum status plan_batches(struct session *session) {
   session->batch = (int)settings->data.batch_size;
   session->global_batch = wanted > 0 ? wanted : per_pass * settings->optim.accumulation;
   if (session->global_batch % per_pass != 0)
-    return error_set(STATUS_INPUT, "the global batch of %lld cannot be met by %d ranks with data.batch_size %d: the product of ranks and batch_size must divide it", (long long)session->global_batch,
-                     comm_size(), session->batch);
+    return error_set(STATUS_INPUT,
+                     "the global batch of %lld cannot be met by %d ranks with data.batch_size %d: the product of ranks "
+                     "and batch_size must divide it",
+                     (long long)session->global_batch, comm_size(), session->batch);
   session->accumulation = session->global_batch / per_pass;
-  session->samples_per_epoch = settings->data.samples_per_epoch > 0 ? settings->data.samples_per_epoch : source_count(session->train);
+  session->samples_per_epoch =
+      settings->data.samples_per_epoch > 0 ? settings->data.samples_per_epoch : source_count(session->train);
   session->steps_per_epoch = session->samples_per_epoch / session->global_batch;
   if (session->steps_per_epoch == 0)
-    return error_set(STATUS_INPUT, "a global batch of %lld is larger than the %lld samples of an epoch: lower data.batch_size or optim.accumulation, or set data.samples_per_epoch",
+    return error_set(STATUS_INPUT,
+                     "a global batch of %lld is larger than the %lld samples of an epoch: lower data.batch_size or "
+                     "optim.accumulation, or set data.samples_per_epoch",
                      (long long)session->global_batch, (long long)session->samples_per_epoch);
   session->total_steps = session->steps_per_epoch * settings->optim.epochs;
   if (settings->optim.max_steps > 0 && settings->optim.max_steps < session->total_steps)
     session->total_steps = settings->optim.max_steps;
   if (settings->optim.warmup_steps >= session->total_steps)
-    return error_set(STATUS_INPUT, "optim.warmup_steps = %lld, but the run has %lld steps (%lld per epoch): the learning rate would never reach its peak; lower warmup_steps or raise epochs",
-                     (long long)settings->optim.warmup_steps, (long long)session->total_steps, (long long)session->steps_per_epoch);
+    return error_set(STATUS_INPUT,
+                     "optim.warmup_steps = %lld, but the run has %lld steps (%lld per epoch): the learning rate would "
+                     "never reach its peak; lower warmup_steps or raise epochs",
+                     (long long)settings->optim.warmup_steps, (long long)session->total_steps,
+                     (long long)session->steps_per_epoch);
   return STATUS_OK;
 }
 
@@ -266,7 +332,8 @@ static void open_micro_batches(struct session *session, bool short_captions, boo
   session->micro = memory_allocate((size_t)session->accumulation * sizeof *session->micro, "micro-batches");
   for (int64_t a = 0; a < session->accumulation; a++) {
     struct micro_batch *micro = &session->micro[a];
-    micro->images = device->op->allocate(device, batch * (size_t)config->image_height * (size_t)config->image_width * 3, "images");
+    micro->images =
+        device->op->allocate(device, batch * (size_t)config->image_height * (size_t)config->image_width * 3, "images");
     micro->samples = memory_allocate(batch * sizeof *micro->samples, "sample addresses");
     if (tokens) {
       micro->ids = device->op->allocate(device, ids, "token ids");
@@ -277,7 +344,8 @@ static void open_micro_batches(struct session *session, bool short_captions, boo
       micro->short_end = device->op->allocate(device, batch * sizeof(int32_t), "token ids");
     }
     if (session->kept_patches)
-      micro->keep = device->op->allocate(device, batch * (size_t)session->kept_patches * sizeof(int32_t), "kept patches");
+      micro->keep =
+          device->op->allocate(device, batch * (size_t)session->kept_patches * sizeof(int32_t), "kept patches");
   }
 }
 
@@ -287,8 +355,9 @@ enum status session_open_training_data(struct session *session, bool short_capti
   TRY(plan_batches(session));
   open_micro_batches(session, short_captions, tokens);
   session->loss = session->device->op->allocate(session->device, sizeof *session->loss, "loss");
-  report_message("global batch %lld = %d per rank x %lld accumulated x %d ranks; %lld steps per epoch, %lld in all", (long long)session->global_batch, session->batch,
-                 (long long)session->accumulation, comm_size(), (long long)session->steps_per_epoch, (long long)session->total_steps);
+  report_message("global batch %lld = %d per rank x %lld accumulated x %d ranks; %lld steps per epoch, %lld in all",
+                 (long long)session->global_batch, session->batch, (long long)session->accumulation, comm_size(),
+                 (long long)session->steps_per_epoch, (long long)session->total_steps);
   return open_loader(session, short_captions, tokens);
 }
 

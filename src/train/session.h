@@ -1,4 +1,5 @@
-/* What the stages share: device, models, data and the micro-batches of a step. Opened from the settings, with everything checked that can be before the first step. */
+/* What the stages share: device, models, data and the micro-batches of a step. Opened from the settings, with
+ * everything checked that can be before the first step. */
 #ifndef MEMCLIP_TRAIN_SESSION_H
 #define MEMCLIP_TRAIN_SESSION_H
 #include "data/loader.h"
@@ -24,20 +25,21 @@ struct session {
   enum dtype dtype;
   struct model *model, *teacher; /* teacher: distill only */
   struct tokenizer *tokenizer;
-  struct source *train, *val;    /* val NULL when there is none */
+  struct source *train, *val; /* val NULL when there is none */
   struct loader *loader;
-  int batch;                     /* samples per micro-batch and rank */
+  int batch; /* samples per micro-batch and rank */
   int64_t accumulation, global_batch, steps_per_epoch, total_steps, samples_per_epoch;
-  struct micro_batch *micro;     /* [accumulation] */
-  int32_t *host_keep;            /* staging of kept patches */
-  int kept_patches;              /* 0: no patch dropout */
-  double *loss;                  /* on the device */
+  struct micro_batch *micro; /* [accumulation] */
+  int32_t *host_keep;        /* staging of kept patches */
+  int kept_patches;          /* 0: no patch dropout */
+  double *loss;              /* on the device */
   const char *default_words[1];
 };
 
 enum status session_open_device(struct session *session);
-/* Reads a model: configuration (built-in, JSON, or from the weights), activation, memory group when `with_memory`, trainable marks `words`, weights or initial values. `training`
- * gives gradients and moments. Used for the model and, with the teacher's group, for the teacher. */
+/* Reads a model: configuration (built-in, JSON, or from the weights), activation, memory group when `with_memory`,
+ * trainable marks `words`, weights or initial values. `training` gives gradients and moments. Used for the model and,
+ * with the teacher's group, for the teacher. */
 struct model_request {
   const char *config, *weights, *activation, *what; /* what: "model" or "teacher", for messages */
   bool with_memory, training;
@@ -59,6 +61,7 @@ void session_close(struct session *session);
 void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds);
 struct tower_input micro_batch_images(const struct micro_batch *micro);
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions);
-/* Columns of ids needed so that every end fits, rounded up to a multiple of 8, at most context; the whole context when cropping is off. */
+/* Columns of ids needed so that every end fits, rounded up to a multiple of 8, at most context; the whole context when
+ * cropping is off. */
 int session_text_columns(const struct session *session, const int32_t *end, int count);
 #endif

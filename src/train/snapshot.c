@@ -5,7 +5,11 @@
 #include "train/weights.h"
 
 /* One table for writing and reading: the name in the file and the place in struct progress. */
-static const struct { const char *name; size_t offset; bool whole; } progress_fields[] = {
+static const struct {
+  const char *name;
+  size_t offset;
+  bool whole;
+} progress_fields[] = {
     {"progress/step", offsetof(struct progress, step), true},
     {"progress/samples", offsetof(struct progress, samples), true},
     {"loader/epoch", offsetof(struct progress, epoch), true},
@@ -28,14 +32,17 @@ struct snapshot {
   float **buffers; /* [tensor_count], NULL for aliases */
 };
 
-static void add_tensor(struct snapshot *snapshot, const struct parameter *parameter, const char *name, int kind, const char *alias_of) {
+static void add_tensor(struct snapshot *snapshot, const struct parameter *parameter, const char *name, int kind,
+                       const char *alias_of) {
   struct checkpoint_tensor *tensor = &snapshot->tensors[snapshot->content.tensor_count];
-  *tensor = (struct checkpoint_tensor){.name = text_format("%s%s", kind_prefix[kind], name), .dtype = DTYPE_F32, .axes = parameter->axes};
+  *tensor = (struct checkpoint_tensor){
+      .name = text_format("%s%s", kind_prefix[kind], name), .dtype = DTYPE_F32, .axes = parameter->axes};
   memcpy(tensor->shape, parameter->shape, (size_t)parameter->axes * sizeof *tensor->shape);
   if (alias_of)
     tensor->alias_of = text_format("%s%s", kind_prefix[kind], alias_of);
   else
-    snapshot->buffers[snapshot->content.tensor_count] = memory_allocate((size_t)parameter->count * sizeof(float), "checkpoint tensor");
+    snapshot->buffers[snapshot->content.tensor_count] =
+        memory_allocate((size_t)parameter->count * sizeof(float), "checkpoint tensor");
   tensor->data = snapshot->buffers[snapshot->content.tensor_count];
   snapshot->content.tensor_count++;
 }
@@ -95,7 +102,8 @@ static void copy_tensors(struct snapshot *snapshot) {
         continue;
       float *buffer = snapshot->buffers[at++];
       if (buffer)
-        device->op->copy_out(device, buffer, kind == 0 ? parameter->master : arenas[kind] + parameter->offset, (size_t)parameter->count * sizeof *buffer);
+        device->op->copy_out(device, buffer, kind == 0 ? parameter->master : arenas[kind] + parameter->offset,
+                             (size_t)parameter->count * sizeof *buffer);
     }
 }
 
@@ -103,11 +111,14 @@ const struct checkpoint_content *snapshot_take(struct snapshot *snapshot, const 
   copy_tensors(snapshot);
   for (int i = 0; i < PROGRESS_FIELDS; i++) {
     const char *place = (const char *)progress + progress_fields[i].offset;
-    snapshot->numbers[i] = (struct checkpoint_number){progress_fields[i].name, progress_fields[i].whole ? (double)*(const int64_t *)place : *(const double *)place};
+    snapshot->numbers[i] = (struct checkpoint_number){
+        progress_fields[i].name, progress_fields[i].whole ? (double)*(const int64_t *)place : *(const double *)place};
   }
-  snapshot->numbers[PROGRESS_FIELDS] = (struct checkpoint_number){"progress/global_batch", (double)snapshot->session->global_batch};
+  snapshot->numbers[PROGRESS_FIELDS] =
+      (struct checkpoint_number){"progress/global_batch", (double)snapshot->session->global_batch};
   /* 52 bits are exact in a double: enough to notice other data */
-  snapshot->numbers[PROGRESS_FIELDS + 1] = (struct checkpoint_number){"loader/fingerprint", (double)(source_fingerprint(snapshot->session->train) >> 12)};
+  snapshot->numbers[PROGRESS_FIELDS + 1] =
+      (struct checkpoint_number){"loader/fingerprint", (double)(source_fingerprint(snapshot->session->train) >> 12)};
   snapshot->content.tensors = snapshot->tensors;
   snapshot->content.numbers = snapshot->numbers;
   snapshot->content.number_count = PROGRESS_FIELDS + EXTRA_NUMBERS;
@@ -141,7 +152,8 @@ static enum status restore_moments(struct store *store, struct parameters *list)
       float *buffer = memory_allocate((size_t)parameter->count * sizeof *buffer, "moments being read");
       status = store_read(store, name, DTYPE_F32, parameter->count, buffer);
       if (status == STATUS_OK)
-        list->device->op->copy_in(list->device, arenas[kind] + parameter->offset, buffer, (size_t)parameter->count * sizeof *buffer);
+        list->device->op->copy_in(list->device, arenas[kind] + parameter->offset, buffer,
+                                  (size_t)parameter->count * sizeof *buffer);
       memory_release(buffer);
       memory_release(name);
     }
@@ -155,14 +167,18 @@ static enum status check_data(struct store *store, const struct session *session
   if (reset_data)
     return STATUS_OK;
   if ((int64_t)batch != session->global_batch)
-    return error_set(STATUS_INPUT, "the checkpoint was made with a global batch of %lld, this run has %lld: set data.global_batch = %lld", (long long)batch, (long long)session->global_batch,
-                     (long long)batch);
+    return error_set(
+        STATUS_INPUT,
+        "the checkpoint was made with a global batch of %lld, this run has %lld: set data.global_batch = %lld",
+        (long long)batch, (long long)session->global_batch, (long long)batch);
   if (fingerprint != (double)(source_fingerprint(session->train) >> 12))
-    return error_set(STATUS_INPUT, "data.train are not the samples that the checkpoint was made with (names, sizes or counts differ): restore them, or branch with run.resume_reset = 'data'");
+    return error_set(STATUS_INPUT, "data.train are not the samples that the checkpoint was made with (names, sizes or "
+                                   "counts differ): restore them, or branch with run.resume_reset = 'data'");
   return STATUS_OK;
 }
 
-static enum status restore(struct store *store, struct session *session, bool reset_data, bool reset_schedule, struct progress *progress) {
+static enum status restore(struct store *store, struct session *session, bool reset_data, bool reset_schedule,
+                           struct progress *progress) {
   TRY(check_data(store, session, reset_data));
   TRY(restore_progress(store, progress));
   TRY(restore_moments(store, &session->model->parameters));
@@ -173,7 +189,8 @@ static enum status restore(struct store *store, struct session *session, bool re
   return STATUS_OK;
 }
 
-enum status snapshot_restore(const char *path, struct session *session, bool reset_data, bool reset_schedule, struct progress *progress) {
+enum status snapshot_restore(const char *path, struct session *session, bool reset_data, bool reset_schedule,
+                             struct progress *progress) {
   struct weights_summary summary;
   struct store *store;
   TRY(weights_load(path, session->model, &summary));

@@ -6,16 +6,18 @@
 
 /* Where a run stands; everything that a restart needs beside weights and optimiser. */
 struct progress {
-  int64_t step, samples;     /* optimiser steps done; samples seen */
-  int64_t epoch, epoch_step; /* position in the data: the next step's epoch and number in it */
+  int64_t step, samples;         /* optimiser steps done; samples seen */
+  int64_t epoch, epoch_step;     /* position in the data: the next step's epoch and number in it */
   double best, best_step, waits; /* early stopping: best value, its step, validations without improvement */
-  double last_validation;    /* step of the last validation, -1: none */
+  double last_validation;        /* step of the last validation, -1: none */
 };
 struct snapshot; /* host copies, reused from one checkpoint to the next */
 struct snapshot *snapshot_open(struct session *session);
 void snapshot_close(struct snapshot *snapshot);
 /* Copies weights and optimiser to the host and lists them; the content is valid until the next call. Rank 0. */
 const struct checkpoint_content *snapshot_take(struct snapshot *snapshot, const struct progress *progress);
-/* Weights, moments and progress from a checkpoint of the same model and global batch. `reset_data`, `reset_schedule`: resume_reset of a branch. */
-enum status snapshot_restore(const char *path, struct session *session, bool reset_data, bool reset_schedule, struct progress *progress);
+/* Weights, moments and progress from a checkpoint of the same model and global batch. `reset_data`, `reset_schedule`:
+ * resume_reset of a branch. */
+enum status snapshot_restore(const char *path, struct session *session, bool reset_data, bool reset_schedule,
+                             struct progress *progress);
 #endif

@@ -23,7 +23,8 @@ static void on_user(int signal_number) {
 }
 
 void run_watch_signals(void) {
-  struct sigaction requeue = {.sa_handler = on_requeue, .sa_flags = SA_RESTART}, user = {.sa_handler = on_user, .sa_flags = SA_RESTART};
+  struct sigaction requeue = {.sa_handler = on_requeue, .sa_flags = SA_RESTART},
+                   user = {.sa_handler = on_user, .sa_flags = SA_RESTART};
   sigaction(SIGUSR1, &requeue, NULL);
   sigaction(SIGTERM, &requeue, NULL);
   sigaction(SIGINT, &user, NULL);

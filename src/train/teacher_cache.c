@@ -29,13 +29,18 @@ static enum status prepare(const char *path, const char header[HEADER_BYTES]) {
   if (file >= 0)
     close(file);
   if (got != HEADER_BYTES || memcmp(old, header, HEADER_BYTES) != 0)
-    return error_set(STATUS_INPUT, "teacher.cache %s holds features of other data, another transform, teacher or precision: name another file or remove it", path);
+    return error_set(STATUS_INPUT,
+                     "teacher.cache %s holds features of other data, another transform, teacher or precision: name "
+                     "another file or remove it",
+                     path);
   return STATUS_OK;
 }
 
-enum status teacher_cache_open(const char *path, const char *key, int64_t count, int64_t width, struct teacher_cache **out) {
+enum status teacher_cache_open(const char *path, const char *key, int64_t count, int64_t width,
+                               struct teacher_cache **out) {
   char header[HEADER_BYTES] = {0};
-  char *text = text_format("memclip teacher features 1\ncount %lld\nwidth %lld\n%s\n", (long long)count, (long long)width, key);
+  char *text =
+      text_format("memclip teacher features 1\ncount %lld\nwidth %lld\n%s\n", (long long)count, (long long)width, key);
   const size_t length = strlen(text);
   memcpy(header, text, length < HEADER_BYTES ? length : HEADER_BYTES);
   memory_release(text);
@@ -44,7 +49,10 @@ enum status teacher_cache_open(const char *path, const char *key, int64_t count,
   if (file < 0)
     return error_set(STATUS_SYSTEM, "cannot open teacher.cache %s: %s", path, strerror(errno));
   struct teacher_cache *cache = memory_allocate(sizeof *cache, "teacher cache");
-  *cache = (struct teacher_cache){.file = file, .width = width, .record_bytes = (size_t)width * sizeof(float) + sizeof(uint32_t), .path = memory_copy_string(path, "teacher cache")};
+  *cache = (struct teacher_cache){.file = file,
+                                  .width = width,
+                                  .record_bytes = (size_t)width * sizeof(float) + sizeof(uint32_t),
+                                  .path = memory_copy_string(path, "teacher cache")};
   cache->record = memory_allocate(cache->record_bytes, "teacher cache record");
   *out = cache;
   return STATUS_OK;

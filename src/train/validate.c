@@ -8,11 +8,15 @@
 #include <string.h>
 
 static const char *const metric_names[2][5] = {
-    {"val/image_to_text_R@1", "val/image_to_text_R@5", "val/image_to_text_R@10", "val/image_to_text_mean_rank", "val/image_to_text_median_rank"},
-    {"val/text_to_image_R@1", "val/text_to_image_R@5", "val/text_to_image_R@10", "val/text_to_image_mean_rank", "val/text_to_image_median_rank"}};
+    {"val/image_to_text_R@1", "val/image_to_text_R@5", "val/image_to_text_R@10", "val/image_to_text_mean_rank",
+     "val/image_to_text_median_rank"},
+    {"val/text_to_image_R@1", "val/text_to_image_R@5", "val/text_to_image_R@10", "val/text_to_image_mean_rank",
+     "val/text_to_image_median_rank"}};
 static const char *const short_names[2][5] = {
-    {"val/short_image_to_text_R@1", "val/short_image_to_text_R@5", "val/short_image_to_text_R@10", "val/short_image_to_text_mean_rank", "val/short_image_to_text_median_rank"},
-    {"val/short_text_to_image_R@1", "val/short_text_to_image_R@5", "val/short_text_to_image_R@10", "val/short_text_to_image_mean_rank", "val/short_text_to_image_median_rank"}};
+    {"val/short_image_to_text_R@1", "val/short_image_to_text_R@5", "val/short_image_to_text_R@10",
+     "val/short_image_to_text_mean_rank", "val/short_image_to_text_median_rank"},
+    {"val/short_text_to_image_R@1", "val/short_text_to_image_R@5", "val/short_text_to_image_R@10",
+     "val/short_text_to_image_mean_rank", "val/short_text_to_image_median_rank"}};
 
 static void put(struct validation *validation, const char *name, double value) {
   if (validation->value_count < VALIDATION_VALUES_MAX)
@@ -38,11 +42,13 @@ static enum status read_captions(struct validation *validation) {
     status = source_read(session->val, i, NULL, &caption);
     if (status != STATUS_OK)
       break;
-    tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->ids + i * context, validation->end + i);
+    tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->ids + i * context,
+                     validation->end + i);
     if (!validation->short_captions)
       continue;
     caption_shorten(&caption);
-    tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->short_ids + i * context, validation->short_end + i);
+    tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->short_ids + i * context,
+                     validation->short_end + i);
   }
   text_release(&caption);
   tokenizer_scratch_release(scratch);
@@ -52,7 +58,8 @@ static enum status read_captions(struct validation *validation) {
 enum status validation_open(struct session *session, bool short_captions, struct validation **out) {
   struct validation *validation = memory_allocate(sizeof *validation, "validation");
   const size_t context = (size_t)session->model->config.context_length;
-  *validation = (struct validation){.session = session, .count = source_count(session->val), .short_captions = short_captions};
+  *validation =
+      (struct validation){.session = session, .count = source_count(session->val), .short_captions = short_captions};
   const size_t count = (size_t)validation->count;
   validation->ids = memory_allocate(count * context * sizeof(int32_t), "validation ids");
   validation->end = memory_allocate(count * sizeof(int32_t), "validation ids");
@@ -67,7 +74,8 @@ enum status validation_open(struct session *session, bool short_captions, struct
 void validation_close(struct validation *validation) {
   if (!validation)
     return;
-  void *blocks[] = {validation->ids, validation->end, validation->short_ids, validation->short_end, validation->teacher_raw, validation->fixed_texts, validation->fixed_short};
+  void *blocks[] = {validation->ids,         validation->end,         validation->short_ids,  validation->short_end,
+                    validation->teacher_raw, validation->fixed_texts, validation->fixed_short};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     memory_release(blocks[i]);
   memory_release(validation);
@@ -85,15 +93,18 @@ static struct recall_summary ranked(const struct retrieval *set, bool text_to_im
   return summary;
 }
 
-static void put_retrieval(struct validation *validation, const float *images, const float *texts, const char *const names[2][5], const char *mean_name) {
+static void put_retrieval(struct validation *validation, const float *images, const float *texts,
+                          const char *const names[2][5], const char *mean_name) {
   int64_t *owner = memory_allocate((size_t)validation->count * sizeof *owner, "image of text");
   for (int64_t i = 0; i < validation->count; i++)
     owner[i] = i;
-  const struct retrieval set = {images, texts, validation->count, validation->count, validation->session->model->config.embed_dim, owner};
+  const struct retrieval set = {
+      images, texts, validation->count, validation->count, validation->session->model->config.embed_dim, owner};
   double mean = 0;
   for (int direction = 0; direction < 2; direction++) {
     const struct recall_summary summary = ranked(&set, direction == 1);
-    const double values[5] = {summary.recall_1, summary.recall_5, summary.recall_10, summary.mean_rank, summary.median_rank};
+    const double values[5] = {summary.recall_1, summary.recall_5, summary.recall_10, summary.mean_rank,
+                              summary.median_rank};
     for (int m = 0; m < 5; m++)
       put(validation, names[direction][m], values[m]);
     mean += summary.recall_1 / 2;
@@ -106,7 +117,8 @@ static void put_contrastive_loss(struct validation *validation, const float *ima
   struct model *model = validation->session->model;
   float scale;
   parameter_get(&model->parameters, model->logit_scale, &scale);
-  put(validation, "val/clip_loss", metric_contrastive_loss(images, texts, validation->count, model->config.embed_dim, exp((double)scale)));
+  put(validation, "val/clip_loss",
+      metric_contrastive_loss(images, texts, validation->count, model->config.embed_dim, exp((double)scale)));
 }
 
 static double distill_term(const char *kind, const float *teacher, const float *student, int64_t width, double cosine) {
@@ -137,8 +149,10 @@ static void put_similarity(struct validation *validation, const float *raw) {
     const float *teacher = validation->teacher_raw + i * width, *student = raw + i * width;
     const double similarity = cosine_of(teacher, student, width);
     cosine[i] = (float)similarity;
-    loss += distill_term(session->settings->loss.distill, teacher, student, width, similarity) / (double)validation->count;
-    between += cosine_of(teacher, validation->teacher_raw + (i + 1) % validation->count * width, width) / (double)validation->count;
+    loss +=
+        distill_term(session->settings->loss.distill, teacher, student, width, similarity) / (double)validation->count;
+    between += cosine_of(teacher, validation->teacher_raw + (i + 1) % validation->count * width, width) /
+               (double)validation->count;
   }
   put(validation, "val/similarity_mean", metric_mean(cosine, validation->count));
   put(validation, "val/similarity_median", metric_median(cosine, validation->count));
@@ -148,9 +162,11 @@ static void put_similarity(struct validation *validation, const float *raw) {
 }
 
 /* Text features: computed once when nothing trains the text tower. */
-static const float *text_features(struct validation *validation, const struct encode_request *request, bool short_captions, float *buffer) {
+static const float *text_features(struct validation *validation, const struct encode_request *request,
+                                  bool short_captions, float *buffer) {
   float **fixed = short_captions ? &validation->fixed_short : &validation->fixed_texts;
-  const int32_t *ids = short_captions ? validation->short_ids : validation->ids, *end = short_captions ? validation->short_end : validation->end;
+  const int32_t *ids = short_captions ? validation->short_ids : validation->ids,
+                *end = short_captions ? validation->short_end : validation->end;
   const int64_t width = request->model->config.embed_dim;
   if (*fixed)
     return *fixed;
@@ -168,16 +184,23 @@ static enum status encode_teacher(struct validation *validation, struct encode_r
   if (!session->teacher || validation->teacher_raw)
     return STATUS_OK;
   request.model = session->teacher;
-  validation->teacher_raw = memory_allocate((size_t)(validation->count * session->model->config.embed_dim) * sizeof(float), "teacher validation features");
+  validation->teacher_raw = memory_allocate(
+      (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float), "teacher validation features");
   return encode_images(&request, unit, validation->teacher_raw, &bad);
 }
 
 enum status validation_run(struct validation *validation) {
   struct session *session = validation->session;
   const size_t bytes = (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float);
-  struct encode_request request = {.session = session, .model = session->model, .source = session->val, .batch = session->batch, .progress = true, .bad_sample = NULL};
+  struct encode_request request = {.session = session,
+                                   .model = session->model,
+                                   .source = session->val,
+                                   .batch = session->batch,
+                                   .progress = true,
+                                   .bad_sample = NULL};
   int64_t bad = 0;
-  float *images = memory_allocate(bytes, "validation features"), *buffer = memory_allocate(bytes, "validation features");
+  float *images = memory_allocate(bytes, "validation features"),
+        *buffer = memory_allocate(bytes, "validation features");
   float *raw = session->teacher ? memory_allocate(bytes, "validation features") : NULL;
   validation->value_count = 0;
   enum status status = encode_teacher(validation, request, images);
@@ -192,7 +215,8 @@ enum status validation_run(struct validation *validation) {
     put_retrieval(validation, images, texts, metric_names, "val/R@1_mean");
     put_contrastive_loss(validation, images, texts);
     if (validation->short_captions)
-      put_retrieval(validation, images, text_features(validation, &text_request, true, buffer), short_names, "val/short_R@1_mean");
+      put_retrieval(validation, images, text_features(validation, &text_request, true, buffer), short_names,
+                    "val/short_R@1_mean");
   }
   memory_release(images);
   memory_release(buffer);

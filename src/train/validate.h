@@ -1,4 +1,5 @@
-/* Validation (methods 2.3): retrieval between unit features of the validation source, and for distillation the similarity to the teacher. */
+/* Validation (methods 2.3): retrieval between unit features of the validation source, and for distillation the
+ * similarity to the teacher. */
 #ifndef MEMCLIP_TRAIN_VALIDATE_H
 #define MEMCLIP_TRAIN_VALIDATE_H
 #include "report/report.h"
@@ -9,7 +10,7 @@ struct validation {
   struct session *session;
   int64_t count;
   int32_t *ids, *end, *short_ids, *short_end;
-  float *teacher_raw;    /* distill: computed once */
+  float *teacher_raw;               /* distill: computed once */
   float *fixed_texts, *fixed_short; /* unit features of texts that nothing trains */
   bool short_captions;
   struct report_value values[VALIDATION_VALUES_MAX];

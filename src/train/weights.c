@@ -8,7 +8,9 @@ enum status weights_read_config(const char *path, struct clip_config *config) {
   TRY(store_open(path, &store));
   enum status status = store_read_text(store, "run/config", &json);
   if (status != STATUS_OK)
-    status = error_set(STATUS_INPUT, "%s carries no model configuration (run/config): set model.config to a built-in name or a JSON file", path);
+    status = error_set(
+        STATUS_INPUT,
+        "%s carries no model configuration (run/config): set model.config to a built-in name or a JSON file", path);
   else
     status = config_parse(json, path, config);
   memory_release(json);
@@ -16,7 +18,8 @@ enum status weights_read_config(const char *path, struct clip_config *config) {
   return status;
 }
 
-static enum status check_shape(struct store *store, const char *path, const char *name, const struct parameter *parameter) {
+static enum status check_shape(struct store *store, const char *path, const char *name,
+                               const struct parameter *parameter) {
   enum dtype dtype;
   int axes;
   int64_t shape[TENSOR_AXES_MAX], count = 1;
@@ -35,19 +38,24 @@ static enum status check_shape(struct store *store, const char *path, const char
   text_append_string(&text, "] in the file, [");
   for (int i = 0; i < parameter->axes; i++)
     text_append_format(&text, "%s%lld", i ? ", " : "", (long long)parameter->shape[i]);
-  enum status status = error_set(STATUS_INPUT, "%s: %s has shape [%s] in the model: the weights belong to another configuration", path, parameter->name, text.data);
+  enum status status =
+      error_set(STATUS_INPUT, "%s: %s has shape [%s] in the model: the weights belong to another configuration", path,
+                parameter->name, text.data);
   text_release(&text);
   return status;
 }
 
-static enum status load_one(struct store *store, const char *path, struct parameters *list, struct parameter *parameter, float *buffer) {
+static enum status load_one(struct store *store, const char *path, struct parameters *list, struct parameter *parameter,
+                            float *buffer) {
   char *name = text_format("model/%s", parameter->name);
   enum status status = check_shape(store, path, name, parameter);
   if (status == STATUS_OK)
     status = store_read(store, name, DTYPE_F32, parameter->count, buffer);
   for (int64_t i = 0; status == STATUS_OK && i < parameter->count; i++)
     if (!isfinite(buffer[i]))
-      status = error_set(STATUS_INPUT, "%s: %s holds a value that is not finite at element %lld: the weights are damaged", path, parameter->name, (long long)i);
+      status =
+          error_set(STATUS_INPUT, "%s: %s holds a value that is not finite at element %lld: the weights are damaged",
+                    path, parameter->name, (long long)i);
   if (status == STATUS_OK)
     parameter_set(list, parameter, buffer);
   memory_release(name);
@@ -70,7 +78,8 @@ static bool replaced_by_memory(const struct model *model, const char *name) {
   return false;
 }
 
-static enum status check_left_over(struct store *store, const char *path, const struct model *model, struct weights_summary *summary) {
+static enum status check_left_over(struct store *store, const char *path, const struct model *model,
+                                   struct weights_summary *summary) {
   char **names;
   int64_t count;
   enum status status = STATUS_OK;
@@ -80,7 +89,9 @@ static enum status check_left_over(struct store *store, const char *path, const 
       if (replaced_by_memory(model, names[i]))
         summary->dropped_mlp++;
       else
-        status = error_set(STATUS_INPUT, "%s: tensor %s has no place in this model: the weights belong to another configuration", path, names[i]);
+        status = error_set(STATUS_INPUT,
+                           "%s: tensor %s has no place in this model: the weights belong to another configuration",
+                           path, names[i]);
     }
     memory_release(names[i]);
   }
@@ -88,7 +99,8 @@ static enum status check_left_over(struct store *store, const char *path, const 
   return status;
 }
 
-static enum status load_all(struct store *store, const char *path, struct model *model, struct weights_summary *summary) {
+static enum status load_all(struct store *store, const char *path, struct model *model,
+                            struct weights_summary *summary) {
   struct parameters *list = &model->parameters;
   int64_t largest = 1;
   for (int i = 0; i < list->count; i++)
@@ -104,7 +116,8 @@ static enum status load_all(struct store *store, const char *path, struct model 
     } else if (parameter->memory) {
       summary->missing_memory++;
     } else {
-      status = error_set(STATUS_INPUT, "%s: %s is missing: the weights belong to another configuration", path, parameter->name);
+      status = error_set(STATUS_INPUT, "%s: %s is missing: the weights belong to another configuration", path,
+                         parameter->name);
     }
     memory_release(name);
   }

@@ -4,9 +4,12 @@
 #include "io/store.h"
 #include "model/model.h"
 
-/* Reads /model into the parameters. Every parameter must be there with its shape; only memory tensors may be missing (they keep their initial values) and only MLPs that memories replace may be
- * left over; both are listed in one message each. Non-finite values are refused. */
-struct weights_summary { int taken, missing_memory, dropped_mlp; };
+/* Reads /model into the parameters. Every parameter must be there with its shape; only memory tensors may be missing
+ * (they keep their initial values) and only MLPs that memories replace may be left over; both are listed in one message
+ * each. Non-finite values are refused. */
+struct weights_summary {
+  int taken, missing_memory, dropped_mlp;
+};
 enum status weights_load(const char *path, struct model *model, struct weights_summary *summary);
 /* The configuration that the file carries (run/config). */
 enum status weights_read_config(const char *path, struct clip_config *config);

@@ -4,11 +4,13 @@
 #include "device/device.h"
 
 enum {
-  ATTENTION_BLOCK = 6,    /* query rows at a time: the rows of a tile */
-  ATTENTION_ROWS = 42 * 6 /* query rows of the backward whose probabilities are held at once; a multiple of twice the block */
+  ATTENTION_BLOCK = 6, /* query rows at a time: the rows of a tile */
+  ATTENTION_ROWS =
+      42 * 6 /* query rows of the backward whose probabilities are held at once; a multiple of twice the block */
 };
 
-/* Sizes in floats (words of tile.h); a size that depends on whether words are pairs is that of plain words, the larger one. */
+/* Sizes in floats (words of tile.h); a size that depends on whether words are pairs is that of plain words, the larger
+ * one. */
 struct attention_layout {
   int64_t tokens; /* rounded up, so that a row of scores is a whole number of vectors of any width, pairs included */
   int64_t width;  /* head width rounded up likewise */
@@ -28,6 +30,7 @@ static inline int64_t attention_forward_floats(const struct attention_layout *l)
 }
 static inline int64_t attention_backward_floats(const struct attention_layout *l) {
   int64_t gradients = 2 * (l->tokens + ATTENTION_BLOCK) * l->width, rows = l->rows + 2 * ATTENTION_BLOCK;
-  return 3 * l->tokens * l->width + gradients + rows * (4 * l->width + 2 * l->tokens) + ATTENTION_BLOCK * (3 * l->tokens + l->width);
+  return 3 * l->tokens * l->width + gradients + rows * (4 * l->width + 2 * l->tokens) +
+         ATTENTION_BLOCK * (3 * l->tokens + l->width);
 }
 #endif

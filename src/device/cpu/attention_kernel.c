@@ -1,8 +1,9 @@
 /* One head of softmax attention, forward and backward.
  *
- * Query rows go by blocks of TILE_ROWS; the last block is filled up with zero rows. A block's scores stay in the first-level cache from
- * the product with the keys to the product with the values. Where the processor multiplies bf16, operands are pairs (tile.h):
- * keys transposed for the scores, values interleaved by rows for the output, probabilities rounded to bf16. */
+ * Query rows go by blocks of TILE_ROWS; the last block is filled up with zero rows. A block's scores stay in the
+ * first-level cache from the product with the keys to the product with the values. Where the processor multiplies bf16,
+ * operands are pairs (tile.h): keys transposed for the scores, values interleaved by rows for the output, probabilities
+ * rounded to bf16. */
 #include "device/cpu/attention.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/tile.h"
@@ -35,7 +36,8 @@ TILE_INLINE struct head head_of(const struct attention *call, int64_t sample, in
                        .scale = 1.0f / sqrtf((float)d)};
 }
 
-TILE_INLINE struct tile_source rows_of(const struct head *head, const void *x, int64_t start, int64_t stride, int64_t rows) {
+TILE_INLINE struct tile_source rows_of(const struct head *head, const void *x, int64_t start, int64_t stride,
+                                       int64_t rows) {
   return (struct tile_source){head->call->dtype, x, start, stride, rows, head->call->head_width};
 }
 
@@ -75,8 +77,8 @@ TILE_INLINE int64_t packed_row(bool pairs, const struct head *head) {
 }
 
 /* result[r][t] = left[r] right[:,t] over d, for a block of rows and transposed keys or values. */
-TILE_INLINE void block_product(bool pairs, const struct head *head, const float *left, const float *right, int64_t vectors, float *result,
-                               int64_t result_row) {
+TILE_INLINE void block_product(bool pairs, const struct head *head, const float *left, const float *right,
+                               int64_t vectors, float *result, int64_t result_row) {
   int64_t words = tile_words(pairs, head->call->head_width), row = packed_row(pairs, head);
   tile_multiply_row(pairs, false, vectors,
                     (struct tile_product){.steps = words,
@@ -106,7 +108,8 @@ TILE_INLINE vfloat exponentials(bool pairs, const float *score, int64_t vectors,
   vfloat sum[2] = {{0}, {0}}, by = v_set(factor), less = v_set(offset);
   int64_t n = 0;
   for (; n + 1 < vectors; n += 2) {
-    vfloat first = v_exp2(v_load(score + n * LANES) * by - less), second = v_exp2(v_load(score + (n + 1) * LANES) * by - less);
+    vfloat first = v_exp2(v_load(score + n * LANES) * by - less),
+           second = v_exp2(v_load(score + (n + 1) * LANES) * by - less);
     sum[0] += first;
     sum[1] += second;
     v_store(p + n / (pairs ? 2 : 1) * LANES, pairs ? tile_join(first, second) : first);
@@ -121,10 +124,10 @@ TILE_INLINE vfloat exponentials(bool pairs, const float *score, int64_t vectors,
   return sum[0] + sum[1];
 }
 
-/* Softmax of a block, not normalised: p as words; largest[r] in units of the raw score. Step by step for all rows, so that the
- * reductions over the lanes of one row overlap with another's. */
-TILE_INLINE void softmax_block(bool pairs, const struct head *head, int64_t first, int64_t vectors, float *score, float *p, float *sum,
-                               float *largest) {
+/* Softmax of a block, not normalised: p as words; largest[r] in units of the raw score. Step by step for all rows, so
+ * that the reductions over the lanes of one row overlap with another's. */
+TILE_INLINE void softmax_block(bool pairs, const struct head *head, int64_t first, int64_t vectors, float *score,
+                               float *p, float *sum, float *largest) {
   int64_t tokens = head->layout.tokens;
   float factor = head->scale * VEXP_LOG2E;
   vfloat lanes[TILE_ROWS];
@@ -144,11 +147,14 @@ TILE_INLINE void softmax_block(bool pairs, const struct head *head, int64_t firs
     sum[r] = tile_sum(lanes[r]);
 }
 
-/* The rows that the next head of this thread will read, while this one computes: they lie far apart, and each would be a miss. */
-TILE_INLINE void prefetch_rows(const struct head *head, const void *x, int64_t start, int64_t stride, int64_t first, int64_t total) {
+/* The rows that the next head of this thread will read, while this one computes: they lie far apart, and each would be
+ * a miss. */
+TILE_INLINE void prefetch_rows(const struct head *head, const void *x, int64_t start, int64_t stride, int64_t first,
+                               int64_t total) {
   const struct attention *call = head->call;
   bool last = head->number + 1 == call->heads;
-  int64_t element = call->dtype == DTYPE_F32 ? 4 : 2, step = last ? total * stride - head->number * call->head_width : call->head_width;
+  int64_t element = call->dtype == DTYPE_F32 ? 4 : 2,
+          step = last ? total * stride - head->number * call->head_width : call->head_width;
   if (last && head->sample + 1 == call->batch)
     return;
   for (int64_t row = first; row < first + TILE_ROWS && row < total; row++) {
@@ -159,11 +165,14 @@ TILE_INLINE void prefetch_rows(const struct head *head, const void *x, int64_t s
 }
 
 /* The forward of a block: scores, softmax, output rows and their log-sum-exp. */
-TILE_INLINE void forward_block(bool pairs, const struct head *head, int64_t first, const float *keys, const float *values, float *work) {
+TILE_INLINE void forward_block(bool pairs, const struct head *head, int64_t first, const float *keys,
+                               const float *values, float *work) {
   const struct attention *call = head->call;
-  int64_t tokens = head->layout.tokens, width = head->layout.width, keys_seen = block_keys(head, first), vectors = vectors_for(keys_seen);
+  int64_t tokens = head->layout.tokens, width = head->layout.width, keys_seen = block_keys(head, first),
+          vectors = vectors_for(keys_seen);
   float *q = work, *score = q + TILE_ROWS * width, *p = score + TILE_ROWS * tokens, *out = p + TILE_ROWS * tokens;
-  struct tile_source rows = rows_of(head, call->q, head->q_start + first * call->q_stride, call->q_stride, call->queries - first);
+  struct tile_source rows =
+      rows_of(head, call->q, head->q_start + first * call->q_stride, call->q_stride, call->queries - first);
   float sum[TILE_ROWS], largest[TILE_ROWS];
   prefetch_rows(head, call->q, head->q_start, call->q_stride, first, call->queries);
   prefetch_rows(head, call->k, head->kv_start, call->kv_stride, first, call->tokens);
@@ -187,7 +196,8 @@ TILE_INLINE void forward_block(bool pairs, const struct head *head, int64_t firs
     for (int64_t c = 0; c < call->head_width; c += LANES)
       tile_store(call->dtype, call->out, start + c, v_load(out + r * width + c) * factor, call->head_width - c);
     if (call->lse)
-      call->lse[(head->sample * call->heads + head->number) * call->queries + first + r] = largest[r] * head->scale + logf(sum[r]);
+      call->lse[(head->sample * call->heads + head->number) * call->queries + first + r] =
+          largest[r] * head->scale + logf(sum[r]);
   }
 }
 
@@ -212,7 +222,8 @@ void CPU_KERNEL(cpu_kernel_attention)(const struct attention *call, int64_t samp
 
 /* Everything the backward of one head works on. With P = exp(scale q k - lse) and dP = dout v:
  *   dS = scale P (dP - sum P dP),  dq = dS k,  dk = dS' q,  dv = P' dout.
- * P and dS of up to layout.rows queries are held as words [query or pair of queries][key], the left operands of the last two. */
+ * P and dS of up to layout.rows queries are held as words [query or pair of queries][key], the left operands of the
+ * last two. */
 struct backward {
   float *keys, *values, *key_rows;  /* transposed keys and values; keys interleaved by rows */
   float *q, *dout;                  /* [row][words of d], left operands of the scores and of dP */
@@ -255,7 +266,8 @@ TILE_INLINE float probabilities(float *score, const float *dscore, int64_t vecto
 }
 
 /* dS = scale P (dP - mean) in place of dP, and as words along the keys. */
-TILE_INLINE void score_gradients(bool pairs, const float *p, float *dscore, int64_t vectors, float scale, float mean, float *words) {
+TILE_INLINE void score_gradients(bool pairs, const float *p, float *dscore, int64_t vectors, float scale, float mean,
+                                 float *words) {
   for (int64_t n = 0; n < vectors; n += 2) {
     vfloat ds[2] = {{0}, {0}};
     for (int half = 0; half < 2 && n + half < vectors; half++) {
@@ -278,19 +290,25 @@ TILE_INLINE void interleave_rows(const float *rows, int64_t row_floats, int64_t 
 }
 
 /* A block of queries: P and dS for later, dq at once. `row` is its first row among those held. */
-TILE_INLINE void backward_block(bool pairs, const struct head *head, const struct backward *b, int64_t first, int64_t row) {
+TILE_INLINE void backward_block(bool pairs, const struct head *head, const struct backward *b, int64_t first,
+                                int64_t row) {
   const struct attention *call = head->call;
-  int64_t tokens = head->layout.tokens, width = head->layout.width, keys_seen = block_keys(head, first), vectors = vectors_for(keys_seen);
-  float *p = pairs ? b->p + row / 2 * tokens : b->p + row * tokens, *ds = pairs ? b->ds + row / 2 * tokens : b->ds + row * tokens;
+  int64_t tokens = head->layout.tokens, width = head->layout.width, keys_seen = block_keys(head, first),
+          vectors = vectors_for(keys_seen);
+  float *p = pairs ? b->p + row / 2 * tokens : b->p + row * tokens,
+        *ds = pairs ? b->ds + row / 2 * tokens : b->ds + row * tokens;
   float *score = pairs ? b->score : p, *dscore = pairs ? b->dscore : ds; /* plain words are the fp32 rows themselves */
   block_product(pairs, head, b->q + row * packed_row(pairs, head), b->keys, vectors, score, tokens);
   block_product(pairs, head, b->dout + row * packed_row(pairs, head), b->values, vectors, dscore, tokens);
   for (int r = 0; r < TILE_ROWS; r++) {
     int64_t query = first + r;
-    float lse = query < call->queries ? call->lse[(head->sample * call->heads + head->number) * call->queries + query] : 0;
+    float lse =
+        query < call->queries ? call->lse[(head->sample * call->heads + head->number) * call->queries + query] : 0;
     mask_scores(score + r * tokens, visible_keys(head, query), vectors);
-    float mean = probabilities(score + r * tokens, dscore + r * tokens, vectors, head->scale * VEXP_LOG2E, lse * VEXP_LOG2E);
-    score_gradients(pairs, score + r * tokens, dscore + r * tokens, vectors, head->scale, mean, b->ds_words + r * tokens);
+    float mean =
+        probabilities(score + r * tokens, dscore + r * tokens, vectors, head->scale * VEXP_LOG2E, lse * VEXP_LOG2E);
+    score_gradients(pairs, score + r * tokens, dscore + r * tokens, vectors, head->scale, mean,
+                    b->ds_words + r * tokens);
   }
   if (pairs) {
     interleave_rows(score, tokens, vectors, p);
@@ -312,14 +330,18 @@ TILE_INLINE void backward_block(bool pairs, const struct head *head, const struc
 }
 
 /* dk and dv get what the `rows` held queries from `first` give them. A causal query gives nothing to later keys. */
-TILE_INLINE void add_key_gradients(bool pairs, const struct head *head, const struct backward *b, int64_t first, int64_t rows) {
+TILE_INLINE void add_key_gradients(bool pairs, const struct head *head, const struct backward *b, int64_t first,
+                                   int64_t rows) {
   const struct attention *call = head->call;
   int64_t tokens = head->layout.tokens, width = head->layout.width, each = pairs ? 2 : 1;
   bool square = call->causal && !call->position;
   for (int64_t t = 0; t < call->tokens; t += TILE_ROWS) {
     int64_t skipped = square && t > first ? (t - first < rows ? t - first : rows) : 0;
-    struct tile_product product = {
-        .steps = (rows - skipped) / each, .a_row = 1, .a_step = tokens, .b_step = pairs ? width : packed_row(false, head), .c_row = width};
+    struct tile_product product = {.steps = (rows - skipped) / each,
+                                   .a_row = 1,
+                                   .a_step = tokens,
+                                   .b_step = pairs ? width : packed_row(false, head),
+                                   .c_row = width};
     product.a = b->ds + skipped / each * tokens + t;
     product.b = b->q_rows + skipped / each * product.b_step;
     product.c = b->dk + t * width;
@@ -376,7 +398,8 @@ TILE_INLINE void head_backward(bool pairs, const struct attention *call, int64_t
     }
 }
 
-void CPU_KERNEL(cpu_kernel_attention_backward)(const struct attention *call, int64_t sample, int64_t head, float *work) {
+void CPU_KERNEL(cpu_kernel_attention_backward)(const struct attention *call, int64_t sample, int64_t head,
+                                               float *work) {
   if (TILE_MULTIPLIES_BF16 && call->dtype == DTYPE_BF16)
     head_backward(true, call, sample, head, work);
   else

@@ -23,8 +23,8 @@ void cpu_bag_dot(struct device *self, const struct cpu_bag *bag) {
     kernel->cpu_kernel_bag_dot(bag, first, rows_from(bag, first));
 }
 
-/* Counting sort by slot, stable. Afterwards the entries of slot s are sorted[first[s]] .. sorted[first[s+1]-1]; `first` has slots + 2
- * places. */
+/* Counting sort by slot, stable. Afterwards the entries of slot s are sorted[first[s]] .. sorted[first[s+1]-1]; `first`
+ * has slots + 2 places. */
 static void sort_by_slot(const struct cpu_bag *bag, int32_t *first, struct cpu_bag_entry *sorted) {
   memset(first, 0, (size_t)(bag->slots + 2) * sizeof *first);
   for (int64_t j = 0; j < bag->count * bag->entries; j++)
@@ -40,8 +40,9 @@ static void sort_by_slot(const struct cpu_bag *bag, int32_t *first, struct cpu_b
 void cpu_bag_scatter(struct device *self, const struct cpu_bag *bag) {
   const struct cpu_kernels *kernel = cpu_from_device(self)->kernel;
   int64_t places = (bag->slots + 3) / 2 * 2;
-  int32_t *first = cpu_scratch(cpu_from_device(self), CPU_SCRATCH_INDEX,
-                               (size_t)places * sizeof *first + (size_t)(bag->count * bag->entries) * sizeof(struct cpu_bag_entry));
+  int32_t *first =
+      cpu_scratch(cpu_from_device(self), CPU_SCRATCH_INDEX,
+                  (size_t)places * sizeof *first + (size_t)(bag->count * bag->entries) * sizeof(struct cpu_bag_entry));
   struct cpu_bag_entry *sorted = (struct cpu_bag_entry *)(first + places);
   sort_by_slot(bag, first, sorted);
   int64_t together = bag->slots < 64 * SLOTS_AT_A_TIME ? 1 : SLOTS_AT_A_TIME;

@@ -1,11 +1,11 @@
-/* Weighted sums of table rows ("bags"), their gradients, and the selection of the largest scores: what the memory operations share. */
+/* Weighted sums of table rows ("bags"), their gradients, and the selection of the largest scores: what the memory
+ * operations share. */
 #ifndef MEMCLIP_DEVICE_CPU_BAG_H
 #define MEMCLIP_DEVICE_CPU_BAG_H
 #include "device/device.h"
 
-/* Row n of the result has `entries` entries j: weight[n,j] times row index[n,j] of the table. All rows are `width` wide.
- *   sum      out[n,:] = sum_j weight[n,j] table[index[n,j],:]
- *   dot      dots[n,j] = <rows[n,:], table[index[n,j],:]>
+/* Row n of the result has `entries` entries j: weight[n,j] times row index[n,j] of the table. All rows are `width`
+ * wide. sum      out[n,:] = sum_j weight[n,j] table[index[n,j],:] dot      dots[n,j] = <rows[n,:], table[index[n,j],:]>
  *   scatter  dtable[s,:] += sum over the entries with index s, in their order, of weight rows[n,:] */
 struct cpu_bag {
   int64_t count, entries, slots, width; /* count: rows of the result; slots: rows of the table */

@@ -1,5 +1,5 @@
-/* Bags of table rows. Numbers go by pairs of vectors: of bf16, the even and the odd elements of 2*LANES neighbours, since a shift or
- * a mask widens them where they lie; of fp32, two vectors side by side. */
+/* Bags of table rows. Numbers go by pairs of vectors: of bf16, the even and the odd elements of 2*LANES neighbours,
+ * since a shift or a mask widens them where they lie; of fp32, two vectors side by side. */
 #include "device/cpu/bag.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/tile.h"
@@ -155,8 +155,8 @@ void CPU_KERNEL(cpu_kernel_bag_dot)(const struct cpu_bag *bag, int64_t first, in
 }
 
 /* to[columns] += the entries' weight rows, for `columns` columns from c. */
-TILE_INLINE void scatter_block(enum dtype dtype, const struct cpu_bag *bag, const struct cpu_bag_entry *entry, int64_t count, int64_t c,
-                               float *to) {
+TILE_INLINE void scatter_block(enum dtype dtype, const struct cpu_bag *bag, const struct cpu_bag_entry *entry,
+                               int64_t count, int64_t c, float *to) {
   struct pair sum[BLOCK] = {{{0}, {0}}};
   for (int64_t e = 0; e < count; e++)
 #pragma GCC unroll 4
@@ -171,8 +171,8 @@ TILE_INLINE void scatter_block(enum dtype dtype, const struct cpu_bag *bag, cons
   }
 }
 
-TILE_INLINE void scatter_rest(enum dtype dtype, const struct cpu_bag *bag, const struct cpu_bag_entry *entry, int64_t count, int64_t c,
-                              float *to) {
+TILE_INLINE void scatter_rest(enum dtype dtype, const struct cpu_bag *bag, const struct cpu_bag_entry *entry,
+                              int64_t count, int64_t c, float *to) {
   int64_t columns = bag->width - c < STEP ? bag->width - c : STEP;
   struct pair sum = {{0}, {0}};
   float ordered[STEP];
@@ -183,7 +183,8 @@ TILE_INLINE void scatter_rest(enum dtype dtype, const struct cpu_bag *bag, const
     to[i] += ordered[i];
 }
 
-TILE_INLINE void scatter_slot(enum dtype dtype, const struct cpu_bag *bag, const struct cpu_bag_entry *entry, int64_t count, int64_t slot) {
+TILE_INLINE void scatter_slot(enum dtype dtype, const struct cpu_bag *bag, const struct cpu_bag_entry *entry,
+                              int64_t count, int64_t slot) {
   float *to = bag->dtable + slot * bag->width;
   int64_t c = 0;
   for (; c + BLOCK * STEP <= bag->width; c += BLOCK * STEP)
@@ -193,7 +194,8 @@ TILE_INLINE void scatter_slot(enum dtype dtype, const struct cpu_bag *bag, const
 }
 
 /* The entries of slot s are entry[first[s]] .. entry[first[s+1]-1]. */
-void CPU_KERNEL(cpu_kernel_bag_scatter)(const struct cpu_bag *bag, const int32_t *first, const struct cpu_bag_entry *entry, int64_t slot) {
+void CPU_KERNEL(cpu_kernel_bag_scatter)(const struct cpu_bag *bag, const int32_t *first,
+                                        const struct cpu_bag_entry *entry, int64_t slot) {
   int64_t count = first[slot + 1] - first[slot];
   if (count && bag->dtype == DTYPE_F32)
     scatter_slot(DTYPE_F32, bag, entry + first[slot], count, slot);

@@ -1,5 +1,5 @@
-/* Sums over rows in an order that does not depend on the number of threads: rows are cut into a fixed number of chunks, each chunk
- * summed by one thread, the chunks added in order. */
+/* Sums over rows in an order that does not depend on the number of threads: rows are cut into a fixed number of chunks,
+ * each chunk summed by one thread, the chunks added in order. */
 #include "device/cpu/cpu.h"
 #include <string.h>
 
@@ -12,7 +12,8 @@ struct cpu_chunks cpu_chunks(int64_t rows) {
   return (struct cpu_chunks){.rows = per_chunk, .count = (rows + per_chunk - 1) / per_chunk};
 }
 
-void cpu_add_chunks(struct cpu_device *cpu, const float *partial, int64_t count, int64_t stride, int64_t columns, float *out) {
+void cpu_add_chunks(struct cpu_device *cpu, const float *partial, int64_t count, int64_t stride, int64_t columns,
+                    float *out) {
   if (!out)
     return;
 #pragma omp parallel for num_threads(cpu->device.threads) if (count * columns > 65536)
@@ -27,7 +28,8 @@ void cpu_add_chunks(struct cpu_device *cpu, const float *partial, int64_t count,
   }
 }
 
-void cpu_sum_columns(struct cpu_device *cpu, enum dtype dtype, const void *x, int64_t rows, int64_t columns, float *out) {
+void cpu_sum_columns(struct cpu_device *cpu, enum dtype dtype, const void *x, int64_t rows, int64_t columns,
+                     float *out) {
   if (!out || rows == 0)
     return;
   struct cpu_chunks chunks = cpu_chunks(rows);

@@ -1,5 +1,5 @@
-/* The contrastive loss by tiles. First sweep: log-sum-exps of all rows and columns (both are needed by the gradient of any one row). Second
- * and third: gradients of the owned images, then, with the roles exchanged, of the owned texts. */
+/* The contrastive loss by tiles. First sweep: log-sum-exps of all rows and columns (both are needed by the gradient of
+ * any one row). Second and third: gradients of the owned images, then, with the roles exchanged, of the owned texts. */
 #include "device/cpu/gemm.h"
 #include <math.h>
 #include <string.h>
@@ -40,11 +40,12 @@ static void join_tile(const struct sweep *sweep, int64_t row, int64_t rows, int6
   {
 #pragma omp for nowait
     for (int64_t i = 0; i < rows; i++)
-      kernel->cpu_kernel_join_row(sweep->tile + i * TILE_COLUMNS, columns, sweep->scale, &sweep->max[0][row + i], &sweep->lse[0][row + i]);
+      kernel->cpu_kernel_join_row(sweep->tile + i * TILE_COLUMNS, columns, sweep->scale, &sweep->max[0][row + i],
+                                  &sweep->lse[0][row + i]);
 #pragma omp for
     for (int64_t j = 0; j < columns; j += COLUMN_BLOCK)
-      kernel->cpu_kernel_join_columns(sweep->tile + j, rows, TILE_COLUMNS, smaller(COLUMN_BLOCK, columns - j), sweep->scale,
-                                      sweep->max[1] + column + j, sweep->lse[1] + column + j);
+      kernel->cpu_kernel_join_columns(sweep->tile + j, rows, TILE_COLUMNS, smaller(COLUMN_BLOCK, columns - j),
+                                      sweep->scale, sweep->max[1] + column + j, sweep->lse[1] + column + j);
   }
 }
 
@@ -67,7 +68,8 @@ static void find_normalisers(const struct sweep *sweep) {
 }
 
 static double own_logit(const struct sweep *sweep, int64_t i) {
-  const float *image = sweep->call->images + i * sweep->call->width, *text = sweep->call->texts + i * sweep->call->width;
+  const float *image = sweep->call->images + i * sweep->call->width,
+              *text = sweep->call->texts + i * sweep->call->width;
   double sum = 0;
   for (int64_t c = 0; c < sweep->call->width; c++)
     sum += (double)image[c] * text[c];
@@ -82,13 +84,16 @@ static void add_loss(const struct sweep *sweep) {
   *call->loss += call->weight / (2 * (double)call->global) * sum;
 }
 
-/* A tile of scores becomes dA 2G / weight = P_row + P_column - 2 delta; shares of the sum of that times A are added per row. */
-static void differentiate_tile(const struct sweep *sweep, int side, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+/* A tile of scores becomes dA 2G / weight = P_row + P_column - 2 delta; shares of the sum of that times A are added per
+ * row. */
+static void differentiate_tile(const struct sweep *sweep, int side, int64_t row, int64_t rows, int64_t column,
+                               int64_t columns) {
 #pragma omp parallel for num_threads(sweep->cpu->device.threads)
   for (int64_t i = 0; i < rows; i++) {
     float *score = sweep->tile + i * TILE_COLUMNS, kept[TILE_COLUMNS];
     memcpy(kept, score, (size_t)columns * sizeof *kept);
-    sweep->cpu->kernel->cpu_kernel_softmax_both(score, columns, sweep->scale, sweep->lse[side][row + i], sweep->lse[1 - side] + column);
+    sweep->cpu->kernel->cpu_kernel_softmax_both(score, columns, sweep->scale, sweep->lse[side][row + i],
+                                                sweep->lse[1 - side] + column);
     if (row + i >= column && row + i < column + columns)
       score[row + i - column] -= 2;
     double share = 0;
@@ -98,8 +103,10 @@ static void differentiate_tile(const struct sweep *sweep, int side, int64_t row,
   }
 }
 
-/* Gradients of the owned rows of `own` against all rows of `other`: d = weight s / (2G) * (P_row + P_column - 2 delta) other. */
-static void differentiate_side(const struct sweep *sweep, int side, const float *own, const float *other, float *gradient) {
+/* Gradients of the owned rows of `own` against all rows of `other`: d = weight s / (2G) * (P_row + P_column - 2 delta)
+ * other. */
+static void differentiate_side(const struct sweep *sweep, int side, const float *own, const float *other,
+                               float *gradient) {
   const struct contrastive *call = sweep->call;
   int64_t width = call->width, last = call->first + call->count;
   for (int64_t i = call->first; i < last; i += TILE_ROWS)

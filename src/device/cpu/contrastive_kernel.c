@@ -1,4 +1,5 @@
-/* Sums over tiles of products of unit vectors; logits are scale * score. Log-sum-exps are kept as a maximum and a sum below it. */
+/* Sums over tiles of products of unit vectors; logits are scale * score. Log-sum-exps are kept as a maximum and a sum
+ * below it. */
 #include "device/cpu/kernels.h"
 #include "device/cpu/simd.h"
 #include "device/cpu/vmath.h"
@@ -25,8 +26,8 @@ void CPU_KERNEL(cpu_kernel_join_row)(const float *score, int64_t count, float sc
 }
 
 /* Every column of rows x count scores joins (max[column], sum[column]). */
-void CPU_KERNEL(cpu_kernel_join_columns)(const float *score, int64_t rows, int64_t stride, int64_t count, float scale, float *max,
-                                         float *sum) {
+void CPU_KERNEL(cpu_kernel_join_columns)(const float *score, int64_t rows, int64_t stride, int64_t count, float scale,
+                                         float *max, float *sum) {
   for (int64_t j = 0; j < count; j += LANES) {
     int64_t n = count - j < LANES ? count - j : LANES;
     vfloat old = v_load_part(max + j, n), top = old, total = {0};
@@ -40,7 +41,8 @@ void CPU_KERNEL(cpu_kernel_join_columns)(const float *score, int64_t rows, int64
 }
 
 /* score[j] becomes e^(logit - row_lse) + e^(logit - column_lse[j]). */
-void CPU_KERNEL(cpu_kernel_softmax_both)(float *score, int64_t count, float scale, float row_lse, const float *column_lse) {
+void CPU_KERNEL(cpu_kernel_softmax_both)(float *score, int64_t count, float scale, float row_lse,
+                                         const float *column_lse) {
   for (int64_t j = 0; j < count; j += LANES) {
     int64_t n = count - j < LANES ? count - j : LANES;
     vfloat logit = v_load_part(score + j, n) * scale;

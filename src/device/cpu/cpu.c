@@ -114,8 +114,8 @@ enum status cpu_open(int threads, struct device **device) {
   cpu->kernel = cpu_isa_kernels(isa);
   cpu->product_kernel = cpu_isa_product_kernels(isa);
   cpu->onednn = onednn_open(isa, cpu->device.threads);
-  snprintf(cpu->device.description, sizeof cpu->device.description, "%s, %d %s, %s", cpu_isa_name(isa), cpu->device.threads,
-           cpu->device.threads == 1 ? "thread" : "threads", onednn_version());
+  snprintf(cpu->device.description, sizeof cpu->device.description, "%s, %d %s, %s", cpu_isa_name(isa),
+           cpu->device.threads, cpu->device.threads == 1 ? "thread" : "threads", onednn_version());
   *device = &cpu->device;
   return STATUS_OK;
 }

@@ -43,14 +43,17 @@ static inline struct cpu_device *cpu_from_device(struct device *device) {
 
 enum status cpu_open(int threads, struct device **device);
 
-/* The fastest that this machine has, or MEMCLIP_ISA when that is set. STATUS_SYSTEM when it asks for more, STATUS_INPUT when it is unknown. */
+/* The fastest that this machine has, or MEMCLIP_ISA when that is set. STATUS_SYSTEM when it asks for more, STATUS_INPUT
+ * when it is unknown. */
 enum status cpu_detect_isa(enum cpu_isa *isa);
 const char *cpu_isa_name(enum cpu_isa isa);
 const struct cpu_kernels *cpu_isa_kernels(enum cpu_isa isa);
-/* The kernels whose small products of bf16 operands are the fastest here; those of `isa` itself when MEMCLIP_ISA is set. */
+/* The kernels whose small products of bf16 operands are the fastest here; those of `isa` itself when MEMCLIP_ISA is
+ * set. */
 const struct cpu_kernels *cpu_isa_product_kernels(enum cpu_isa isa);
 
-/* At least `bytes` of 64-byte aligned memory that keeps its contents until the slot is asked for more than ever before. */
+/* At least `bytes` of 64-byte aligned memory that keeps its contents until the slot is asked for more than ever before.
+ */
 void *cpu_scratch(struct cpu_device *cpu, enum cpu_scratch_slot slot, size_t bytes);
 
 /* rows cut into `count` chunks of `rows` rows each, the last one shorter; independent of the number of threads. */
@@ -64,10 +67,13 @@ static inline int64_t cpu_chunk_range(struct cpu_chunks chunks, int64_t total, i
   int64_t left = total - *first;
   return left < chunks.rows ? left : chunks.rows;
 }
-/* out[columns] += the sums over the chunks of partial[count, stride], in order of the chunks. Nothing when out is NULL. */
-void cpu_add_chunks(struct cpu_device *cpu, const float *partial, int64_t count, int64_t stride, int64_t columns, float *out);
+/* out[columns] += the sums over the chunks of partial[count, stride], in order of the chunks. Nothing when out is NULL.
+ */
+void cpu_add_chunks(struct cpu_device *cpu, const float *partial, int64_t count, int64_t stride, int64_t columns,
+                    float *out);
 /* out[columns] += column sums of x[rows, columns]. */
-void cpu_sum_columns(struct cpu_device *cpu, enum dtype dtype, const void *x, int64_t rows, int64_t columns, float *out);
+void cpu_sum_columns(struct cpu_device *cpu, enum dtype dtype, const void *x, int64_t rows, int64_t columns,
+                     float *out);
 
 static inline float cpu_load(enum dtype dtype, const void *x, int64_t i) {
   return dtype == DTYPE_BF16 ? bf16_to_float(((const bf16 *)x)[i]) : ((const float *)x)[i];
@@ -87,7 +93,8 @@ static inline void *cpu_at_writable(enum dtype dtype, void *x, int64_t i) {
 
 /* The operations, one group per file. */
 void cpu_fill(struct device *self, float *x, int64_t count, float value);
-void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype, int64_t count);
+void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
+              int64_t count);
 void cpu_add(struct device *self, float *y, const float *x, double scale, int64_t count);
 void cpu_sum_of_squares(struct device *self, const float *x, int64_t count, double *result);
 void cpu_adamw(struct device *self, const struct adamw *call);

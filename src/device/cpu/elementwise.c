@@ -14,7 +14,8 @@ void cpu_fill(struct device *self, float *x, int64_t count, float value) {
     x[i] = value;
 }
 
-void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype, int64_t count) {
+void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
+              int64_t count) {
   const struct cpu_kernels *kernel = cpu_from_device(self)->kernel;
   if ((to_dtype != DTYPE_F32 && to_dtype != DTYPE_BF16) || (from_dtype != DTYPE_F32 && from_dtype != DTYPE_BF16))
     fatal("cast from %s to %s: only fp32 and bf16 are cast", dtype_name(from_dtype), dtype_name(to_dtype));
@@ -22,7 +23,8 @@ void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *fr
   for (int64_t first = 0; first < count; first += PIECE_ELEMENTS) {
     int64_t length = piece_length(first, count);
     if (to_dtype == from_dtype)
-      memcpy(cpu_at_writable(to_dtype, to, first), cpu_at(from_dtype, from, first), (size_t)length * dtype_size(to_dtype));
+      memcpy(cpu_at_writable(to_dtype, to, first), cpu_at(from_dtype, from, first),
+             (size_t)length * dtype_size(to_dtype));
     else if (to_dtype == DTYPE_F32)
       kernel->cpu_kernel_widen((float *)to + first, (const bf16 *)from + first, length);
     else

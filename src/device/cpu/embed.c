@@ -1,5 +1,5 @@
-/* Where the residual streams begin: image patches and token embeddings. Gradients of tables are summed column block by column block, each
- * in order of the rows, so they do not depend on the threads. */
+/* Where the residual streams begin: image patches and token embeddings. Gradients of tables are summed column block by
+ * column block, each in order of the rows, so they do not depend on the threads. */
 #include "device/cpu/cpu.h"
 #include <string.h>
 
@@ -20,7 +20,8 @@ static void normalisation_table(const struct patchify *call, float table[3][256]
     }
 }
 
-static void patchify_row(const struct patchify *call, float table[3][256], int64_t b, int64_t patch_y, int64_t patch_x, int64_t row) {
+static void patchify_row(const struct patchify *call, float table[3][256], int64_t b, int64_t patch_y, int64_t patch_x,
+                         int64_t row) {
   int64_t p = call->patch, width = call->width, pixels = call->height * width;
   for (int64_t channel = 0; channel < 3; channel++)
     for (int64_t y = 0; y < p; y++) {
@@ -28,7 +29,8 @@ static void patchify_row(const struct patchify *call, float table[3][256], int64
       const uint8_t *bytes = (const uint8_t *)call->images + (b * pixels + pixel) * 3 + channel;
       const float *plane = (const float *)call->images + (b * 3 + channel) * pixels + pixel;
       for (int64_t x = 0; x < p; x++)
-        cpu_store(call->dtype, call->patches, out + x, call->image_dtype == DTYPE_U8 ? table[channel][bytes[3 * x]] : plane[x]);
+        cpu_store(call->dtype, call->patches, out + x,
+                  call->image_dtype == DTYPE_U8 ? table[channel][bytes[3 * x]] : plane[x]);
     }
 }
 
@@ -119,7 +121,8 @@ void cpu_text_embed(struct device *self, const struct text_embed *call) {
 #pragma omp parallel for num_threads(self->threads)
   for (int64_t row = 0; row < call->batch * call->tokens; row++) {
     int64_t t = row % call->tokens, id = token_id(call, row / call->tokens, t);
-    kernel->cpu_kernel_sum_rows(call->x + row * width, DTYPE_F32, call->table + id * width, call->position + t * width, width);
+    kernel->cpu_kernel_sum_rows(call->x + row * width, DTYPE_F32, call->table + id * width, call->position + t * width,
+                                width);
   }
 }
 

@@ -20,11 +20,13 @@ void CPU_KERNEL(cpu_kernel_gate)(const struct gate *call, int64_t first, int64_t
 }
 
 /* dm = du g sigma, dg = du m sigma (1 + g (1 - sigma)) of some rows; column sums of dg are added to bias_sum. */
-TILE_INLINE void gate_gradients(enum dtype dtype, const struct gate *call, int64_t first, int64_t rows, float *bias_sum) {
+TILE_INLINE void gate_gradients(enum dtype dtype, const struct gate *call, int64_t first, int64_t rows,
+                                float *bias_sum) {
   for (int64_t n = first; n < first + rows; n++)
     for (int64_t c = 0; c < call->columns; c += LANES) {
       int64_t i = n * call->columns + c, left = call->columns - c;
-      vfloat m = tile_load(dtype, call->m, i, left), g = tile_load(dtype, call->g, i, left), du = tile_load(dtype, call->du, i, left);
+      vfloat m = tile_load(dtype, call->m, i, left), g = tile_load(dtype, call->g, i, left),
+             du = tile_load(dtype, call->du, i, left);
       vfloat s = v_sigmoid(g), dg = du * m * s * (v_set(1) + g * (v_set(1) - s));
       tile_store(dtype, call->dm, i, du * g * s, left);
       tile_store(dtype, call->dg, i, dg, left);
@@ -43,7 +45,8 @@ void CPU_KERNEL(cpu_kernel_gate_backward)(const struct gate *call, int64_t first
 void CPU_KERNEL(cpu_kernel_token_gate)(const struct token_gate *call, int64_t n) {
   vfloat z = {0};
   for (int64_t c = 0; c < call->in; c += LANES)
-    z += tile_load(call->dtype, call->x, n * call->in + c, call->in - c) * tile_load(DTYPE_F32, call->weight, c, call->in - c);
+    z += tile_load(call->dtype, call->x, n * call->in + c, call->in - c) *
+         tile_load(DTYPE_F32, call->weight, c, call->in - c);
   vfloat s = v_set(v_sigmoid(v_set(tile_sum(z) + (call->bias ? call->bias[0] : 0)))[0]);
   call->s[n] = s[0];
   for (int64_t c = 0; c < call->width; c += LANES) {
@@ -52,7 +55,8 @@ void CPU_KERNEL(cpu_kernel_token_gate)(const struct token_gate *call, int64_t n)
   }
 }
 
-/* With dz = s (1-s) <dy, o>: do = s dy, dx += dz weight; what row n adds to dweight, and after it to dbias, is added to sum[in + 1]. */
+/* With dz = s (1-s) <dy, o>: do = s dy, dx += dz weight; what row n adds to dweight, and after it to dbias, is added to
+ * sum[in + 1]. */
 void CPU_KERNEL(cpu_kernel_token_gate_backward)(const struct token_gate *call, int64_t n, float *sum) {
   vfloat s = v_set(call->s[n]), product = {0};
   for (int64_t c = 0; c < call->width; c += LANES) {
@@ -67,7 +71,8 @@ void CPU_KERNEL(cpu_kernel_token_gate_backward)(const struct token_gate *call, i
     vfloat weight = tile_load(DTYPE_F32, call->weight, c, left);
     if (call->dx)
       tile_store(call->dtype, call->dx, i, tile_load(call->dtype, call->dx, i, left) + dz * weight, left);
-    tile_store(DTYPE_F32, sum, c, tile_load(DTYPE_F32, sum, c, left) + dz * tile_load(call->dtype, call->x, i, left), left);
+    tile_store(DTYPE_F32, sum, c, tile_load(DTYPE_F32, sum, c, left) + dz * tile_load(call->dtype, call->x, i, left),
+               left);
   }
   sum[call->in] += dz[0];
 }

@@ -7,8 +7,8 @@ static void *take_work_space(void *owner, size_t bytes) {
 }
 
 /* rows of `columns` bf16 elements, `stride` apart, to dense fp32. */
-static const float *widen(struct cpu_device *cpu, enum cpu_scratch_slot slot, const bf16 *from, int64_t rows, int64_t columns,
-                          int64_t stride) {
+static const float *widen(struct cpu_device *cpu, enum cpu_scratch_slot slot, const bf16 *from, int64_t rows,
+                          int64_t columns, int64_t stride) {
   float *to = cpu_scratch(cpu, slot, (size_t)(rows * columns) * sizeof *to);
 #pragma omp parallel for num_threads(cpu->device.threads) if (rows * columns > 16384)
   for (int64_t row = 0; row < rows; row++)

@@ -4,9 +4,10 @@
 #define MEMCLIP_DEVICE_CPU_GEMM_H
 #include "device/cpu/cpu.h"
 
-/* c[m,n] (+)= a[m,k] . B (+ bias[n]), B = b[k,n] or, when b_transposed, the transpose of b[n,k]. Leading dimensions (elements from
- * one row to the next) of 0 mean dense. a, b are `dtype`, c is c_dtype (dtype or fp32), bias fp32 or NULL.
- * b_frozen: b never changes until weights are forgotten, so a packed copy of it is kept (b dense), under the pointer b_key (NULL: b). */
+/* c[m,n] (+)= a[m,k] . B (+ bias[n]), B = b[k,n] or, when b_transposed, the transpose of b[n,k]. Leading dimensions
+ * (elements from one row to the next) of 0 mean dense. a, b are `dtype`, c is c_dtype (dtype or fp32), bias fp32 or
+ * NULL. b_frozen: b never changes until weights are forgotten, so a packed copy of it is kept (b dense), under the
+ * pointer b_key (NULL: b). */
 struct gemm {
   int64_t m, n, k, a_stride, b_stride, c_stride;
   enum dtype dtype, c_dtype;

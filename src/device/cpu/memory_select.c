@@ -5,12 +5,13 @@
 
 void cpu_memory_select(struct device *self, const struct memory_select *call) {
   if (call->knn > call->n_keys || call->knn < 1 || call->knn > SELECT_LARGEST)
-    fatal("memory_select: knn is %lld; it must be 1 to %d and at most n_keys, %lld", (long long)call->knn, SELECT_LARGEST,
-          (long long)call->n_keys);
+    fatal("memory_select: knn is %lld; it must be 1 to %d and at most n_keys, %lld", (long long)call->knn,
+          SELECT_LARGEST, (long long)call->n_keys);
   const struct cpu_kernels *kernel = cpu_from_device(self)->product_kernel;
   int64_t halves = 2 * call->heads, key_floats = select_key_floats(call), work_floats = select_work_floats(call);
   float *keys = cpu_scratch(cpu_from_device(self), CPU_SCRATCH_SCORES, (size_t)(halves * key_floats) * sizeof *keys);
-  float *work = cpu_scratch(cpu_from_device(self), CPU_SCRATCH_THREADS, (size_t)(work_floats * self->threads) * sizeof *work);
+  float *work =
+      cpu_scratch(cpu_from_device(self), CPU_SCRATCH_THREADS, (size_t)(work_floats * self->threads) * sizeof *work);
   int64_t blocks = (call->rows + SELECT_ROWS - 1) / SELECT_ROWS;
 #pragma omp parallel num_threads(self->threads)
   {
@@ -24,8 +25,8 @@ void cpu_memory_select(struct device *self, const struct memory_select *call) {
   }
 }
 
-/* The softmax's gradient of one row and head: dscore_t = weight_t (dweight_t - sum weight dweight), given to both of the slot's keys.
- * key and factor are [2][knn]: what bags of keys make the gradients of the two halves of the query. */
+/* The softmax's gradient of one row and head: dscore_t = weight_t (dweight_t - sum weight dweight), given to both of
+ * the slot's keys. key and factor are [2][knn]: what bags of keys make the gradients of the two halves of the query. */
 static void score_gradients(const struct memory_select *call, int64_t item, int32_t *key, float *factor) {
   int64_t knn = call->knn, keys = call->n_keys, head = item % call->heads;
   const float *weight = call->weight + item * knn, *dweight = call->dweight + item * knn;

@@ -1,5 +1,6 @@
-/* Matrix products by oneDNN: primitives made once per shape, work space given by the caller, frozen operands packed once.
- * Only the descriptors differ between its 2.x and 3.x interfaces; `struct layout` and the create_* functions hide that. */
+/* Matrix products by oneDNN: primitives made once per shape, work space given by the caller, frozen operands packed
+ * once. Only the descriptors differ between its 2.x and 3.x interfaces; `struct layout` and the create_* functions hide
+ * that. */
 #include "device/cpu/onednn.h"
 #include "base/memory.h"
 #include <dnnl.h>
@@ -7,11 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHECK(call)                                                                                                                        \
-  do {                                                                                                                                     \
-    dnnl_status_t check_status_ = (call);                                                                                                  \
-    if (check_status_ != dnnl_success)                                                                                                     \
-      fatal("oneDNN: %s failed: %s", #call, status_text(check_status_));                                                                   \
+#define CHECK(call)                                                                                                    \
+  do {                                                                                                                 \
+    dnnl_status_t check_status_ = (call);                                                                              \
+    if (check_status_ != dnnl_success)                                                                                 \
+      fatal("oneDNN: %s failed: %s", #call, status_text(check_status_));                                               \
   } while (0)
 
 static const char *status_text(dnnl_status_t status) {
@@ -81,7 +82,8 @@ static dnnl_data_type_t data_type(int64_t dtype) {
   return dtype == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static void layout_strided(struct layout *layout, int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride, int64_t dtype) {
+static void layout_strided(struct layout *layout, int64_t rows, int64_t columns, int64_t row_stride,
+                           int64_t column_stride, int64_t dtype) {
   dnnl_dims_t dims = {rows, columns}, strides = {row_stride, column_stride};
 #if DNNL_VERSION_MAJOR >= 3
   CHECK(dnnl_memory_desc_create_with_strides(&layout->desc, 2, dims, data_type(dtype), strides));
@@ -126,10 +128,12 @@ static void layout_clone(struct layout *to, const struct layout *from) {
 }
 
 static dnnl_primitive_desc_t create_matmul(struct onednn *library, const struct layout *a, const struct layout *b,
-                                           const struct layout *bias, const struct layout *c, dnnl_primitive_attr_t attributes) {
+                                           const struct layout *bias, const struct layout *c,
+                                           dnnl_primitive_attr_t attributes) {
   dnnl_primitive_desc_t primitive;
 #if DNNL_VERSION_MAJOR >= 3
-  CHECK(dnnl_matmul_primitive_desc_create(&primitive, library->engine, a->desc, b->desc, bias ? bias->desc : NULL, c->desc, attributes));
+  CHECK(dnnl_matmul_primitive_desc_create(&primitive, library->engine, a->desc, b->desc, bias ? bias->desc : NULL,
+                                          c->desc, attributes));
 #else
   dnnl_matmul_desc_t operation;
   CHECK(dnnl_matmul_desc_init(&operation, &a->desc, &b->desc, bias ? &bias->desc : NULL, &c->desc));
@@ -139,17 +143,19 @@ static dnnl_primitive_desc_t create_matmul(struct onednn *library, const struct 
 }
 
 /* Inner product's backward by weights: c[n,k] = dy[rows,n]^T x[rows,k]. It wants a forward descriptor as a hint. */
-static dnnl_primitive_desc_t create_outer(struct onednn *library, const struct layout *x, const struct layout *c, const struct layout *dy,
-                                          const struct layout *forward_weight, dnnl_primitive_attr_t attributes) {
+static dnnl_primitive_desc_t create_outer(struct onednn *library, const struct layout *x, const struct layout *c,
+                                          const struct layout *dy, const struct layout *forward_weight,
+                                          dnnl_primitive_attr_t attributes) {
   dnnl_primitive_desc_t hint, primitive;
 #if DNNL_VERSION_MAJOR >= 3
-  CHECK(dnnl_inner_product_forward_primitive_desc_create(&hint, library->engine, dnnl_forward_training, x->desc, forward_weight->desc, NULL,
-                                                         dy->desc, NULL));
-  CHECK(dnnl_inner_product_backward_weights_primitive_desc_create(&primitive, library->engine, x->desc, c->desc, NULL, dy->desc, hint,
-                                                                  attributes));
+  CHECK(dnnl_inner_product_forward_primitive_desc_create(&hint, library->engine, dnnl_forward_training, x->desc,
+                                                         forward_weight->desc, NULL, dy->desc, NULL));
+  CHECK(dnnl_inner_product_backward_weights_primitive_desc_create(&primitive, library->engine, x->desc, c->desc, NULL,
+                                                                  dy->desc, hint, attributes));
 #else
   dnnl_inner_product_desc_t operation;
-  CHECK(dnnl_inner_product_forward_desc_init(&operation, dnnl_forward_training, &x->desc, &forward_weight->desc, NULL, &dy->desc));
+  CHECK(dnnl_inner_product_forward_desc_init(&operation, dnnl_forward_training, &x->desc, &forward_weight->desc, NULL,
+                                             &dy->desc));
   CHECK(dnnl_primitive_desc_create(&hint, &operation, NULL, library->engine, NULL));
   CHECK(dnnl_inner_product_backward_weights_desc_init(&operation, &x->desc, &c->desc, NULL, &dy->desc));
   CHECK(dnnl_primitive_desc_create(&primitive, &operation, attributes, library->engine, hint));
@@ -179,7 +185,8 @@ static dnnl_primitive_attr_t create_attributes(bool accumulate) {
 /* ---- primitives, kept by shape */
 
 /* Every call sets the data; only the layout is kept. */
-static void product_add_argument(struct onednn *library, struct product *product, int number, const struct layout *layout) {
+static void product_add_argument(struct onednn *library, struct product *product, int number,
+                                 const struct layout *layout) {
   dnnl_exec_arg_t *argument = &product->argument[product->arguments++];
   argument->arg = number;
   CHECK(dnnl_memory_create(&argument->memory, DESC(layout), library->engine, DNNL_MEMORY_NONE));
@@ -202,7 +209,8 @@ static void product_make_matmul(struct onednn *library, struct product *product)
   if (key->b_packed)
     layout_any(&b, key->k, key->n, key->dtype);
   else
-    layout_strided(&b, key->k, key->n, key->b_transposed ? 1 : key->b_stride, key->b_transposed ? key->b_stride : 1, key->dtype);
+    layout_strided(&b, key->k, key->n, key->b_transposed ? 1 : key->b_stride, key->b_transposed ? key->b_stride : 1,
+                   key->dtype);
   layout_strided(&c, key->m, key->n, key->c_stride, 1, key->c_dtype);
   layout_strided(&bias, 1, key->n, key->n, 1, DTYPE_F32);
   dnnl_primitive_attr_t attributes = create_attributes(key->accumulate);
@@ -247,7 +255,8 @@ static struct product *product_find(struct onednn *library, const struct product
       return &library->products[i];
   if (library->count == library->capacity) {
     library->capacity = library->capacity ? 2 * library->capacity : 64;
-    library->products = memory_resize(library->products, library->capacity * sizeof *library->products, "oneDNN primitives");
+    library->products =
+        memory_resize(library->products, library->capacity * sizeof *library->products, "oneDNN primitives");
   }
   struct product *product = &library->products[library->count++];
   *product = (struct product){.key = *key};
@@ -258,7 +267,8 @@ static struct product *product_find(struct onednn *library, const struct product
   return product;
 }
 
-static void product_run(struct onednn *library, struct product *product, void *const *data, struct onednn_scratch scratch) {
+static void product_run(struct onednn *library, struct product *product, void *const *data,
+                        struct onednn_scratch scratch) {
   for (int i = 0; i < product->arguments - 1; i++)
     CHECK(dnnl_memory_set_data_handle(product->argument[i].memory, data[i]));
   void *work = product->scratch_bytes ? scratch.take(scratch.owner, product->scratch_bytes) : NULL;
@@ -291,13 +301,15 @@ static void *pack_weight(struct onednn *library, const struct gemm *call, const 
   layout_clone(&packed->layout, &product->b);
 
   struct layout plain;
-  layout_strided(&plain, call->k, call->n, call->b_transposed ? 1 : call->n, call->b_transposed ? call->k : 1, call->dtype);
+  layout_strided(&plain, call->k, call->n, call->b_transposed ? 1 : call->n, call->b_transposed ? call->k : 1,
+                 call->dtype);
   dnnl_memory_t from, to;
   CHECK(dnnl_memory_create(&from, DESC(&plain), library->engine, (void *)call->b));
   CHECK(dnnl_memory_create(&to, DESC(&packed->layout), library->engine, packed->block));
   dnnl_primitive_desc_t descriptor;
   dnnl_primitive_t reorder;
-  CHECK(dnnl_reorder_primitive_desc_create(&descriptor, DESC(&plain), library->engine, DESC(&packed->layout), library->engine, NULL));
+  CHECK(dnnl_reorder_primitive_desc_create(&descriptor, DESC(&plain), library->engine, DESC(&packed->layout),
+                                           library->engine, NULL));
   CHECK(dnnl_primitive_create(&reorder, descriptor));
   dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
   CHECK(dnnl_primitive_execute(reorder, library->stream, 2, arguments));
@@ -358,10 +370,12 @@ void onednn_multiply_outer(struct onednn *library, const struct gemm_outer *call
   product_run(library, product, (void *[]){(void *)call->x, (void *)call->dy, call->c}, scratch);
 }
 
-/* The library reads its limit once, before the first primitive; a second device with another limit keeps the first one. */
+/* The library reads its limit once, before the first primitive; a second device with another limit keeps the first one.
+ */
 static void limit_isa(enum cpu_isa isa) {
 #if defined __x86_64__
-  static const dnnl_cpu_isa_t limits[CPU_ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_all};
+  static const dnnl_cpu_isa_t limits[CPU_ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core,
+                                                       dnnl_cpu_isa_all};
   if (isa < CPU_ISA_AVX512BF16)
     dnnl_set_max_cpu_isa(limits[isa]);
 #else

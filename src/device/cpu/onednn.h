@@ -1,5 +1,5 @@
-/* What gemm.c asks of oneDNN; onednn.c is the only file that includes its header. Both its 2.x and 3.x interfaces are supported.
- * Primitives are made once per shape and kept; so are packed copies of frozen operands, until forgotten. */
+/* What gemm.c asks of oneDNN; onednn.c is the only file that includes its header. Both its 2.x and 3.x interfaces are
+ * supported. Primitives are made once per shape and kept; so are packed copies of frozen operands, until forgotten. */
 #ifndef MEMCLIP_DEVICE_CPU_ONEDNN_H
 #define MEMCLIP_DEVICE_CPU_ONEDNN_H
 #include "device/cpu/gemm.h"
@@ -10,8 +10,8 @@ void onednn_close(struct onednn *library);
 void onednn_forget_weights(struct onednn *library);
 const char *onednn_version(void);
 
-/* As gemm_multiply, and as gemm_add_outer but written, for a dtype that the processor multiplies. `scratch` is asked for `bytes` of work
- * space. */
+/* As gemm_multiply, and as gemm_add_outer but written, for a dtype that the processor multiplies. `scratch` is asked
+ * for `bytes` of work space. */
 struct onednn_scratch {
   void *(*take)(void *owner, size_t bytes);
   void *owner;

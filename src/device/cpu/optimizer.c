@@ -17,7 +17,8 @@ void cpu_adamw(struct device *self, const struct adamw *call) {
                                   .eps = (float)call->eps};
 #pragma omp parallel for num_threads(self->threads) if (call->count > PIECE_ELEMENTS)
   for (int64_t first = 0; first < call->count; first += PIECE_ELEMENTS)
-    cpu->kernel->cpu_kernel_adamw(call, &factors, first, call->count - first < PIECE_ELEMENTS ? call->count - first : PIECE_ELEMENTS);
+    cpu->kernel->cpu_kernel_adamw(call, &factors, first,
+                                  call->count - first < PIECE_ELEMENTS ? call->count - first : PIECE_ELEMENTS);
 }
 
 /* Pieces of a fixed size, added in order: the same for any number of threads. */
@@ -28,7 +29,8 @@ void cpu_sum_of_squares(struct device *self, const float *x, int64_t count, doub
 #pragma omp parallel for num_threads(self->threads) if (pieces > 1)
   for (int64_t i = 0; i < pieces; i++) {
     int64_t left = count - i * SQUARES_PER_PIECE;
-    cpu->kernel->cpu_kernel_sum_of_squares(x + i * SQUARES_PER_PIECE, left < SQUARES_PER_PIECE ? left : SQUARES_PER_PIECE, &partial[i]);
+    cpu->kernel->cpu_kernel_sum_of_squares(x + i * SQUARES_PER_PIECE,
+                                           left < SQUARES_PER_PIECE ? left : SQUARES_PER_PIECE, &partial[i]);
   }
   double total = 0;
   for (int64_t i = 0; i < pieces; i++)

@@ -14,13 +14,15 @@ static inline vfloat square_root(vfloat v) {
 #endif
 }
 
-void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_factors *f, int64_t first, int64_t count) {
+void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_factors *f, int64_t first,
+                                  int64_t count) {
   for (int64_t i = first; i < first + count; i += LANES) {
     int64_t n = first + count - i < LANES ? first + count - i : LANES;
     vfloat g = v_load_part(call->gradient + i, n) * f->gradient_scale;
     vfloat m = v_load_part(call->first_moment + i, n) * f->beta1 + g * f->rest1;
     vfloat v = v_load_part(call->second_moment + i, n) * f->beta2 + g * g * f->rest2;
-    vfloat p = v_load_part(call->parameter + i, n) * f->shrink - f->rate * m / (square_root(v) * f->root_scale + f->eps);
+    vfloat p =
+        v_load_part(call->parameter + i, n) * f->shrink - f->rate * m / (square_root(v) * f->root_scale + f->eps);
     v_store_part(call->first_moment + i, m, n);
     v_store_part(call->second_moment + i, v, n);
     v_store_part(call->parameter + i, p, n);

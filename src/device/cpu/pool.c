@@ -8,7 +8,8 @@ void cpu_pool(struct device *self, const struct pool *call) {
 #pragma omp parallel for num_threads(self->threads) schedule(static)
   for (int64_t b = 0; b < call->batch; b++) {
     int64_t token = call->position ? call->position[b] : 0;
-    memcpy((char *)call->out + (size_t)b * row_bytes, (const char *)call->x + (size_t)(b * call->tokens + token) * row_bytes, row_bytes);
+    memcpy((char *)call->out + (size_t)b * row_bytes,
+           (const char *)call->x + (size_t)(b * call->tokens + token) * row_bytes, row_bytes);
   }
 }
 

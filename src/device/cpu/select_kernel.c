@@ -1,8 +1,8 @@
 /* Product-key selection of one block of rows and one head.
  *
- * Scores of each half are a small product with the packed keys. The best of few keys are found for LANES rows at once, one row per
- * lane; the best of many, row by row, in a sorted list in registers that only scores above its last one enter.
- * Equal scores keep the order in which they are offered: by key, then by candidate number. */
+ * Scores of each half are a small product with the packed keys. The best of few keys are found for LANES rows at once,
+ * one row per lane; the best of many, row by row, in a sorted list in registers that only scores above its last one
+ * enter. Equal scores keep the order in which they are offered: by key, then by candidate number. */
 #include "device/cpu/bag.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/tile.h"
@@ -12,7 +12,8 @@
 
 enum { LANE_KEYS = 64, LANE_KNN = 8, LIST_VECTORS = SELECT_LARGEST / LANES };
 
-_Static_assert(SELECT_ROWS % TILE_ROWS == 0 && SELECT_ROWS % LANES == 0, "blocks of rows are whole tiles and whole vectors");
+_Static_assert(SELECT_ROWS % TILE_ROWS == 0 && SELECT_ROWS % LANES == 0,
+               "blocks of rows are whole tiles and whole vectors");
 
 TILE_INLINE bool multiplies_pairs(const struct memory_select *call) {
   return TILE_MULTIPLIES_BF16 && call->dtype == DTYPE_BF16;
@@ -32,14 +33,18 @@ void CPU_KERNEL(cpu_kernel_memory_pack_keys)(const struct memory_select *call, i
 }
 
 /* score[row][key] for SELECT_ROWS rows of one half; `keys` floats from row to row. */
-TILE_INLINE void half_scores(bool pairs, const struct memory_select *call, int64_t first, int64_t half, const float *packed, float *queries,
-                             float *score, int64_t keys) {
-  int64_t words = tile_words(pairs, call->half), row_words = tile_round_up(words, LANES), stride = 2 * call->heads * call->half;
-  struct tile_source source = {call->dtype, call->queries, first * stride + half * call->half, stride, call->rows - first, call->half};
+TILE_INLINE void half_scores(bool pairs, const struct memory_select *call, int64_t first, int64_t half,
+                             const float *packed, float *queries, float *score, int64_t keys) {
+  int64_t words = tile_words(pairs, call->half), row_words = tile_round_up(words, LANES),
+          stride = 2 * call->heads * call->half;
+  struct tile_source source = {call->dtype, call->queries,      first * stride + half * call->half,
+                               stride,      call->rows - first, call->half};
   tile_pack_rows(pairs, &source, queries, SELECT_ROWS, row_words);
   for (int64_t key = 0; key < call->n_keys; key += SELECT_PANEL) {
-    int64_t count = call->n_keys - key < SELECT_PANEL ? call->n_keys - key : SELECT_PANEL, vectors = (count + LANES - 1) / LANES;
-    struct tile_product product = {.steps = words, .a_row = row_words, .a_step = 1, .b_step = SELECT_PANEL, .c_row = keys};
+    int64_t count = call->n_keys - key < SELECT_PANEL ? call->n_keys - key : SELECT_PANEL,
+            vectors = (count + LANES - 1) / LANES;
+    struct tile_product product = {
+        .steps = words, .a_row = row_words, .a_step = 1, .b_step = SELECT_PANEL, .c_row = keys};
     product.b = packed + key * words;
     for (int64_t r = 0; r < SELECT_ROWS; r += TILE_ROWS) {
       product.a = queries + r * row_words;
@@ -97,8 +102,8 @@ TILE_INLINE struct lanes lanes_of_half(const int knn, const float *score, int64_
   return best;
 }
 
-/* Of the sums of two descending lists only the pairs with (u+1)(v+1) <= knn can be among the knn best: every other one has knn
- * candidates before it that are not smaller. Offered in order of the candidate number u*knn+v. */
+/* Of the sums of two descending lists only the pairs with (u+1)(v+1) <= knn can be among the knn best: every other one
+ * has knn candidates before it that are not smaller. Offered in order of the candidate number u*knn+v. */
 TILE_INLINE struct lanes lanes_of_pairs(const int knn, const struct lanes side[2], int32_t keys) {
   struct lanes best = lanes_empty(knn);
 #pragma GCC unroll 8
@@ -110,7 +115,8 @@ TILE_INLINE struct lanes lanes_of_pairs(const int knn, const struct lanes side[2
   return best;
 }
 
-TILE_INLINE void lanes_finish(const int knn, const struct memory_select *call, int64_t first, int64_t head, const struct lanes *best) {
+TILE_INLINE void lanes_finish(const int knn, const struct memory_select *call, int64_t first, int64_t head,
+                              const struct lanes *best) {
   float weight[LANE_KNN][LANES];
   int32_t index[LANE_KNN][LANES];
   vfloat part[LANE_KNN], sum = {0};
@@ -128,8 +134,8 @@ TILE_INLINE void lanes_finish(const int knn, const struct memory_select *call, i
     }
 }
 
-TILE_INLINE void select_lanes(const int knn, const struct memory_select *call, int64_t first, int64_t head, const float *score,
-                              int64_t keys) {
+TILE_INLINE void select_lanes(const int knn, const struct memory_select *call, int64_t first, int64_t head,
+                              const float *score, int64_t keys) {
   for (int64_t r = 0; r < SELECT_ROWS && first + r < call->rows; r += LANES) {
     struct lanes side[2];
     side[0] = lanes_of_half(knn, score + r * keys, keys, call->n_keys);
@@ -156,7 +162,8 @@ TILE_INLINE void list_clear(struct list *list, const int vectors) {
   list->last = -INFINITY;
 }
 
-/* Elements not smaller than the newcomer stay, the first smaller one makes room for it, the others move up by a lane. */
+/* Elements not smaller than the newcomer stay, the first smaller one makes room for it, the others move up by a lane.
+ */
 TILE_INLINE void list_insert(struct list *list, const int vectors, int64_t knn, float score, int32_t index) {
   vint from = TILE_LANE + (LANES - 1); /* lane - 1 of the second, or the last of the first */
   vfloat before = v_set(INFINITY), value = v_set(score);
@@ -221,8 +228,8 @@ TILE_INLINE void softmax_list(const float *score, int64_t knn, float *weight) {
     weight[t] /= sum;
 }
 
-TILE_INLINE void select_row(const int vectors, const struct memory_select *call, int64_t row, int64_t head, const float *score[2],
-                            float *work) {
+TILE_INLINE void select_row(const int vectors, const struct memory_select *call, int64_t row, int64_t head,
+                            const float *score[2], float *work) {
   int64_t knn = call->knn;
   float *value[2] = {work, work + knn};
   int32_t *index[2] = {(int32_t *)(work + 2 * knn), (int32_t *)(work + 3 * knn)};
@@ -241,13 +248,15 @@ TILE_INLINE void select_row(const int vectors, const struct memory_select *call,
   softmax_list(value[0], knn, call->weight + at);
 }
 
-TILE_INLINE void select_rows(const int vectors, const struct memory_select *call, int64_t first, int64_t head, const float *score,
-                             int64_t keys, float *work) {
+TILE_INLINE void select_rows(const int vectors, const struct memory_select *call, int64_t first, int64_t head,
+                             const float *score, int64_t keys, float *work) {
   for (int64_t r = 0; r < SELECT_ROWS && first + r < call->rows; r++)
-    select_row(vectors, call, first + r, head, (const float *[]){score + r * keys, score + (SELECT_ROWS + r) * keys}, work);
+    select_row(vectors, call, first + r, head, (const float *[]){score + r * keys, score + (SELECT_ROWS + r) * keys},
+               work);
 }
 
-static void select_best(const struct memory_select *call, int64_t first, int64_t head, const float *score, int64_t keys, float *work) {
+static void select_best(const struct memory_select *call, int64_t first, int64_t head, const float *score, int64_t keys,
+                        float *work) {
   if (call->n_keys <= LANE_KEYS && call->knn == 4)
     select_lanes(4, call, first, head, score, keys);
   else if (call->n_keys <= LANE_KEYS && call->knn <= LANE_KNN)
@@ -260,7 +269,8 @@ static void select_best(const struct memory_select *call, int64_t first, int64_t
     select_rows((int)((call->knn + LANES - 1) / LANES), call, first, head, score, keys, work);
 }
 
-void CPU_KERNEL(cpu_kernel_memory_select)(const struct memory_select *call, int64_t head, int64_t first, const float *packed, float *work) {
+void CPU_KERNEL(cpu_kernel_memory_select)(const struct memory_select *call, int64_t head, int64_t first,
+                                          const float *packed, float *work) {
   int64_t keys = tile_round_up(call->n_keys, SELECT_PANEL);
   float *score = work + SELECT_ROWS * tile_round_up(call->half, 32), *lists = score + 2 * SELECT_ROWS * keys;
   for (int64_t side = 0; side < 2; side++) {

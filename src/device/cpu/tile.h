@@ -1,8 +1,8 @@
 /* Small matrix products on packed operands, for the kernels of attention and memory.
  *
- * An operand is made of 32-bit words: one fp32 number, or, where the processor multiplies bf16, a PAIR of bf16 that are neighbours
- * along the summed dimension (the earlier one in the low half). With `pairs` a constant, the functions here are compiled twice.
- * A tile is TILE_ROWS rows times up to TILE_VECTORS vectors of columns, all of it in registers. */
+ * An operand is made of 32-bit words: one fp32 number, or, where the processor multiplies bf16, a PAIR of bf16 that are
+ * neighbours along the summed dimension (the earlier one in the low half). With `pairs` a constant, the functions here
+ * are compiled twice. A tile is TILE_ROWS rows times up to TILE_VECTORS vectors of columns, all of it in registers. */
 #ifndef MEMCLIP_DEVICE_CPU_TILE_H
 #define MEMCLIP_DEVICE_CPU_TILE_H
 #include "base/dtype.h"
@@ -60,7 +60,8 @@ TILE_INLINE float tile_largest(vfloat v) {
   return v[0];
 }
 
-/* c[r,:] (+)= sum over s < steps of a[r*a_row + s*a_step] b[s*b_step + :]; strides in words; c has c_row floats per row. */
+/* c[r,:] (+)= sum over s < steps of a[r*a_row + s*a_step] b[s*b_step + :]; strides in words; c has c_row floats per
+ * row. */
 struct tile_product {
   int64_t steps, a_row, a_step, b_step, c_row;
   const float *a, *b;
@@ -187,7 +188,8 @@ static inline int64_t tile_round_up(int64_t count, int64_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
 }
 
-/* Transposes a block of LANES x LANES words in registers: at each stage neighbours at distance `half` swap their off-diagonal blocks. */
+/* Transposes a block of LANES x LANES words in registers: at each stage neighbours at distance `half` swap their
+ * off-diagonal blocks. */
 TILE_INLINE void tile_transpose(vfloat row[LANES]) {
 #pragma GCC unroll 4
   for (int half = LANES / 2; half > 0; half /= 2) {
@@ -216,7 +218,8 @@ TILE_INLINE void tile_pack_transposed(bool pairs, const struct tile_source *from
   int64_t words = tile_words(pairs, from->columns), each = pairs ? 2 : 1;
   for (int64_t r0 = 0; r0 < to_rows; r0 += LANES)
     for (int64_t w0 = 0; w0 < words; w0 += LANES) {
-      int64_t at = from->start + r0 * from->stride + w0 * each, rows = from->rows - r0, columns = from->columns - w0 * each;
+      int64_t at = from->start + r0 * from->stride + w0 * each, rows = from->rows - r0,
+              columns = from->columns - w0 * each;
       vfloat block[LANES];
       if (rows >= LANES && columns >= LANES * each) {
 #pragma GCC unroll 16
@@ -224,7 +227,8 @@ TILE_INLINE void tile_pack_transposed(bool pairs, const struct tile_source *from
           block[r] = tile_load_words(pairs, from->dtype, from->x, at + r * from->stride, LANES * each);
       } else {
         for (int r = 0; r < LANES; r++)
-          block[r] = r < rows ? tile_load_words(pairs, from->dtype, from->x, at + r * from->stride, columns) : (vfloat){0};
+          block[r] =
+              r < rows ? tile_load_words(pairs, from->dtype, from->x, at + r * from->stride, columns) : (vfloat){0};
       }
       tile_transpose(block);
       for (int w = 0; w < LANES && w0 + w < words; w++)
@@ -233,19 +237,23 @@ TILE_INLINE void tile_pack_transposed(bool pairs, const struct tile_source *from
 }
 
 /* to[r][word of c]: rows as they are, zero beyond rows and columns; to_words is a multiple of LANES. */
-TILE_INLINE void tile_pack_rows(bool pairs, const struct tile_source *from, float *to, int64_t to_rows, int64_t to_words) {
+TILE_INLINE void tile_pack_rows(bool pairs, const struct tile_source *from, float *to, int64_t to_rows,
+                                int64_t to_words) {
   int64_t each = pairs ? 2 : 1;
   for (int64_t r = 0; r < to_rows; r++)
     for (int64_t w = 0; w < to_words; w += LANES) {
       bool inside = r < from->rows && w * each < from->columns;
       v_store(to + r * to_words + w,
-              inside ? tile_load_words(pairs, from->dtype, from->x, from->start + r * from->stride + w * each, from->columns - w * each)
+              inside ? tile_load_words(pairs, from->dtype, from->x, from->start + r * from->stride + w * each,
+                                       from->columns - w * each)
                      : (vfloat){0});
     }
 }
 
-/* to[word of r][c]: rows interleaved in pairs (or plain), zero beyond rows and columns; to_rows words, to_columns a multiple of LANES. */
-TILE_INLINE void tile_pack_interleaved(bool pairs, const struct tile_source *from, float *to, int64_t to_rows, int64_t to_columns) {
+/* to[word of r][c]: rows interleaved in pairs (or plain), zero beyond rows and columns; to_rows words, to_columns a
+ * multiple of LANES. */
+TILE_INLINE void tile_pack_interleaved(bool pairs, const struct tile_source *from, float *to, int64_t to_rows,
+                                       int64_t to_columns) {
   if (!pairs) {
     tile_pack_rows(false, from, to, to_rows, to_columns);
     return;

@@ -10,7 +10,8 @@ static inline vfloat v_exp2(vfloat x) {
   vfloat whole = (vfloat)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = x - whole;
 #else
   const float shift = 0x1.8p23f; /* adding it rounds to a whole number, which then stands in the low bits */
-  vfloat bounded = v_min(v_max(x, v_set(-127)), v_set(127)), shifted = bounded + shift, whole = shifted - shift, r = bounded - whole;
+  vfloat bounded = v_min(v_max(x, v_set(-127)), v_set(127)), shifted = bounded + shift, whole = shifted - shift,
+         r = bounded - whole;
 #endif
   vfloat y = v_set(1.327647129073739e-3f); /* minimax on [-1/2, 1/2] */
   y = y * r + 9.675540961325169e-3f;

@@ -1,4 +1,5 @@
-/* Functions of vectors for the kernels, good to fp32: relative errors are a few units in the last place, also in the tails. */
+/* Functions of vectors for the kernels, good to fp32: relative errors are a few units in the last place, also in the
+ * tails. */
 #ifndef MEMCLIP_DEVICE_CPU_VMATH_H
 #define MEMCLIP_DEVICE_CPU_VMATH_H
 #include "device/cpu/simd.h"
@@ -63,8 +64,8 @@ static inline vfloat v_exp_half_square(vfloat x) {
   return bell - bell * (v_square_error(x, square) * 0.5f);
 }
 
-/* Phi(x), the normal distribution, given bell = exp(-x^2/2): for x < 0 it is bell t P(t), t = 1 / (1 + 0.35 |x|); P is a least-maximum fit
- * of exp(x^2/2) Phi(-x) with relative error 3.2e-8. */
+/* Phi(x), the normal distribution, given bell = exp(-x^2/2): for x < 0 it is bell t P(t), t = 1 / (1 + 0.35 |x|); P is
+ * a least-maximum fit of exp(x^2/2) Phi(-x) with relative error 3.2e-8. */
 static inline vfloat v_normal_cdf(vfloat x, vfloat bell) {
   vfloat t = v_reciprocal(v_min(v_abs(x), v_set(1e6f)) * 0.35f + 1.0f);
   vfloat p = t * -0.029144801199436188f + 0.14396671950817108f;

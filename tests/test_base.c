@@ -5,6 +5,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/isa.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -258,6 +259,26 @@ static void test_thread(void **state) {
   assert_true(cores >= 1 && cores <= thread_count_online());
 }
 
+static void test_isa(void **state) {
+  (void)state;
+  enum isa isa;
+  const enum isa machine = isa_of_machine();
+  unsetenv("MEMCLIP_ISA");
+  assert_int_equal(isa_choose(&isa), STATUS_OK);
+  assert_true(isa == machine && isa_best() == machine && !isa_is_forced());
+  for (int i = 0; i < ISA_COUNT; i++) {
+    const bool available = i <= (int)machine;
+    setenv("MEMCLIP_ISA", isa_name((enum isa)i), 1);
+    assert_int_equal(isa_choose(&isa), available ? STATUS_OK : STATUS_SYSTEM);
+    assert_int_equal(isa_best(), available ? i : (int)machine);
+  }
+  setenv("MEMCLIP_ISA", "sse9", 1);
+  assert_int_equal(isa_choose(&isa), STATUS_INPUT);
+  assert_non_null(strstr(error_message(), "sse9 is unknown"));
+  assert_int_equal(isa_best(), machine);
+  unsetenv("MEMCLIP_ISA");
+}
+
 static int make_directory(void **state) {
   *state = memory_copy_string("test_base.XXXXXX", "test");
   return mkdtemp(*state) ? 0 : -1;
@@ -273,12 +294,19 @@ static int remove_directory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_error),    cmocka_unit_test(test_memory),
-      cmocka_unit_test(test_text),     cmocka_unit_test(test_nearest),
-      cmocka_unit_test(test_clock),    cmocka_unit_test(test_philox),
-      cmocka_unit_test(test_random),   cmocka_unit_test(test_permute),
-      cmocka_unit_test(test_checksum), cmocka_unit_test(test_dtype),
-      cmocka_unit_test(test_thread),   cmocka_unit_test_setup_teardown(test_file, make_directory, remove_directory),
+      cmocka_unit_test(test_error),
+      cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_text),
+      cmocka_unit_test(test_nearest),
+      cmocka_unit_test(test_clock),
+      cmocka_unit_test(test_philox),
+      cmocka_unit_test(test_random),
+      cmocka_unit_test(test_permute),
+      cmocka_unit_test(test_checksum),
+      cmocka_unit_test(test_dtype),
+      cmocka_unit_test(test_thread),
+      cmocka_unit_test(test_isa),
+      cmocka_unit_test_setup_teardown(test_file, make_directory, remove_directory),
   };
   int failed = cmocka_run_group_tests_name("base", tests, NULL, NULL);
   return failed ? failed : (int)memory_report_live(true);

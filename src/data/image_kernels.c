@@ -1,10 +1,8 @@
 /* The plain passes, and the choice between instruction sets. */
 #include "config.h"
 #include "data/image_kernels.h"
+#include "base/isa.h"
 #include "data/image.h"
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* clamp((2^21 + sum weight * pixel) >> 22, 0, 255) */
 static uint8_t finish(int32_t sum) {
@@ -55,29 +53,17 @@ static void vertical(const uint8_t *const *rows, const int16_t *weights, int gro
 
 const struct image_kernels image_kernels_generic = {"generic", horizontal, vertical};
 
-static const struct image_kernels *chosen = &image_kernels_generic;
-static pthread_once_t choice = PTHREAD_ONCE_INIT;
-
-/* An unknown MEMCLIP_ISA is refused where the device is opened. */
-static void choose(void) {
 #ifdef HAVE_X86_KERNELS
-  const char *wanted = getenv("MEMCLIP_ISA");
-  __builtin_cpu_init();
-  if (wanted && strcmp(wanted, "generic") == 0)
-    return;
-  if (__builtin_cpu_supports("avx2"))
-    chosen = &image_kernels_avx2;
-  if (wanted && strcmp(wanted, "avx2") == 0)
-    return;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-    chosen = &image_kernels_avx512;
-#endif
-}
-
 const struct image_kernels *image_kernels_best(void) {
-  pthread_once(&choice, choose);
-  return chosen;
+  static const struct image_kernels *const tables[ISA_COUNT] = {&image_kernels_generic, &image_kernels_avx2,
+                                                                &image_kernels_avx512, &image_kernels_avx512};
+  return tables[isa_best()];
 }
+#else
+const struct image_kernels *image_kernels_best(void) {
+  return &image_kernels_generic;
+}
+#endif
 
 const char *image_resize_isa(void) {
   return image_kernels_best()->name;

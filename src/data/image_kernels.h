@@ -32,6 +32,6 @@ struct image_kernels {
   void (*vertical)(const uint8_t *const *rows, const int16_t *weights, int groups, uint8_t *to, int bytes);
 };
 extern const struct image_kernels image_kernels_generic, image_kernels_avx2, image_kernels_avx512;
-/* Chosen once. */
+/* As base/isa.h chooses. */
 const struct image_kernels *image_kernels_best(void);
 #endif

@@ -1,20 +1,13 @@
 /* Which instruction set scores are computed with, and the packing that all of them share. */
 #include <config.h>
 #include "metric/score_kernel.h"
-#include <stdlib.h>
-#include <string.h>
+#include "base/isa.h"
 
 #ifdef HAVE_X86_KERNELS
 const struct score_kernels *score_kernels_best(void) {
-  const char *wanted = getenv("MEMCLIP_ISA");
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || (wanted && strcmp(wanted, "generic") == 0))
-    return &score_kernels_generic;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq") ||
-      !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-      (wanted && strcmp(wanted, "avx2") == 0))
-    return &score_kernels_avx2;
-  return &score_kernels_avx512;
+  static const struct score_kernels *const tables[ISA_COUNT] = {&score_kernels_generic, &score_kernels_avx2,
+                                                                &score_kernels_avx512, &score_kernels_avx512};
+  return tables[isa_best()];
 }
 #else
 const struct score_kernels *score_kernels_best(void) {

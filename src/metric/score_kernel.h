@@ -30,7 +30,7 @@ struct score_kernels {
 };
 
 extern const struct score_kernels score_kernels_generic, score_kernels_avx2, score_kernels_avx512;
-/* The best set of this processor; the environment variable MEMCLIP_ISA can name a lower one. */
+/* As base/isa.h chooses. */
 const struct score_kernels *score_kernels_best(void);
 /* rows [count][width] to packed [width][lanes]; lanes behind count are zero. */
 void score_pack(const float *rows, int64_t count, int64_t width, int64_t lanes, float *packed);

@@ -104,18 +104,18 @@ void *cpu_scratch(struct cpu_device *cpu, enum cpu_scratch_slot slot, size_t byt
 }
 
 enum status cpu_open(int threads, struct device **device) {
-  enum cpu_isa isa;
+  enum isa isa;
   TRY(cpu_detect_isa(&isa));
   struct cpu_device *cpu = memory_allocate(sizeof *cpu, "CPU device");
   cpu->device.op = &cpu_operations;
   cpu->device.threads = threads > 0 ? threads : thread_count_available();
-  cpu->device.bf16_is_storage_only = isa != CPU_ISA_AVX512BF16;
+  cpu->device.bf16_is_storage_only = isa != ISA_AVX512BF16;
   cpu->isa = isa;
   cpu->kernel = cpu_isa_kernels(isa);
   cpu->product_kernel = cpu_isa_product_kernels(isa);
   cpu->onednn = onednn_open(isa, cpu->device.threads);
-  snprintf(cpu->device.description, sizeof cpu->device.description, "%s, %d %s, %s", cpu_isa_name(isa),
-           cpu->device.threads, cpu->device.threads == 1 ? "thread" : "threads", onednn_version());
+  snprintf(cpu->device.description, sizeof cpu->device.description, "%s, %d %s, %s", isa_name(isa), cpu->device.threads,
+           cpu->device.threads == 1 ? "thread" : "threads", onednn_version());
   *device = &cpu->device;
   return STATUS_OK;
 }

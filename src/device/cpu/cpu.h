@@ -3,10 +3,9 @@
  * Rows are cut into chunks whose number does not depend on the threads, so sums are the same for any thread count. */
 #ifndef MEMCLIP_DEVICE_CPU_CPU_H
 #define MEMCLIP_DEVICE_CPU_CPU_H
+#include "base/isa.h"
 #include "device/cpu/kernels.h"
 #include "device/device.h"
-
-enum cpu_isa { CPU_ISA_GENERIC, CPU_ISA_AVX2, CPU_ISA_AVX512, CPU_ISA_AVX512BF16, CPU_ISA_COUNT };
 
 /* Scratch blocks by use: two blocks that live at the same time have different slots. */
 enum cpu_scratch_slot {
@@ -27,7 +26,7 @@ struct onednn;
 
 struct cpu_device {
   struct device device; /* first */
-  enum cpu_isa isa;
+  enum isa isa;
   const struct cpu_kernels *kernel;
   const struct cpu_kernels *product_kernel; /* for attention and product keys */
   struct onednn *onednn;
@@ -43,14 +42,13 @@ static inline struct cpu_device *cpu_from_device(struct device *device) {
 
 enum status cpu_open(int threads, struct device **device);
 
-/* The fastest that this machine has, or MEMCLIP_ISA when that is set. STATUS_SYSTEM when it asks for more, STATUS_INPUT
+/* The fastest on this machine, or MEMCLIP_ISA when that is set. STATUS_SYSTEM when it asks for more, STATUS_INPUT
  * when it is unknown. */
-enum status cpu_detect_isa(enum cpu_isa *isa);
-const char *cpu_isa_name(enum cpu_isa isa);
-const struct cpu_kernels *cpu_isa_kernels(enum cpu_isa isa);
+enum status cpu_detect_isa(enum isa *isa);
+const struct cpu_kernels *cpu_isa_kernels(enum isa isa);
 /* The kernels whose small products of bf16 operands are the fastest here; those of `isa` itself when MEMCLIP_ISA is
  * set. */
-const struct cpu_kernels *cpu_isa_product_kernels(enum cpu_isa isa);
+const struct cpu_kernels *cpu_isa_product_kernels(enum isa isa);
 
 /* At least `bytes` of 64-byte aligned memory that keeps its contents until the slot is asked for more than ever before.
  */

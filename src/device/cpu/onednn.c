@@ -372,18 +372,18 @@ void onednn_multiply_outer(struct onednn *library, const struct gemm_outer *call
 
 /* The library reads its limit once, before the first primitive; a second device with another limit keeps the first one.
  */
-static void limit_isa(enum cpu_isa isa) {
+static void limit_isa(enum isa isa) {
 #if defined __x86_64__
-  static const dnnl_cpu_isa_t limits[CPU_ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core,
-                                                       dnnl_cpu_isa_all};
-  if (isa < CPU_ISA_AVX512BF16)
+  static const dnnl_cpu_isa_t limits[ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core,
+                                                   dnnl_cpu_isa_all};
+  if (isa < ISA_AVX512BF16)
     dnnl_set_max_cpu_isa(limits[isa]);
 #else
   (void)isa;
 #endif
 }
 
-struct onednn *onednn_open(enum cpu_isa isa, int threads) {
+struct onednn *onednn_open(enum isa isa, int threads) {
   limit_isa(isa);
   struct onednn *library = memory_allocate(sizeof *library, "oneDNN");
   library->threads = threads;

@@ -5,7 +5,7 @@
 #include "device/cpu/gemm.h"
 
 struct onednn;
-struct onednn *onednn_open(enum cpu_isa isa, int threads);
+struct onednn *onednn_open(enum isa isa, int threads);
 void onednn_close(struct onednn *library);
 void onednn_forget_weights(struct onednn *library);
 const char *onednn_version(void);

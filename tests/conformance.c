@@ -77,6 +77,8 @@ static void element_encode(enum dtype dtype, void *elements, int64_t i, double *
     ((double *)elements)[i] = *value;
   else if (dtype == DTYPE_I32)
     ((int32_t *)elements)[i] = (int32_t)*value;
+  else if (dtype == DTYPE_I64)
+    ((int64_t *)elements)[i] = (int64_t)*value;
   else
     ((uint8_t *)elements)[i] = (uint8_t)*value;
 }
@@ -91,6 +93,8 @@ static double element_decode(enum dtype dtype, const void *elements, int64_t i) 
     return ((const double *)elements)[i];
   case DTYPE_I32:
     return ((const int32_t *)elements)[i];
+  case DTYPE_I64:
+    return (double)((const int64_t *)elements)[i];
   default:
     return ((const uint8_t *)elements)[i];
   }

@@ -67,5 +67,59 @@ static void test_adamw(struct conformance *c, enum dtype dtype) {
     conformance_check(c, "compute copy", t.compute, p, bound);
 }
 
-const struct conformance_case conformance_optimizer[] = {
-    {"sum_of_squares", test_sum_of_squares}, {"adamw", test_adamw}, {0}};
+/* One step of a table without a master: everything that is kept is a bf16 number, the nearest to what fp32 would keep,
+ * and steps below half a unit in the last place are lost (methods 1.8). */
+static void test_adamw_bf16_state(struct conformance *c, enum dtype dtype) {
+  int64_t count = conformance_size(c, 3000);
+  conformance_note(c, "count %d", (int)count);
+  struct tensor *p = tensor_from(c, DTYPE_F32, count, tensor_random(c, DTYPE_BF16, count, 1)->value),
+                *g = tensor_random(c, DTYPE_F32, count, 1), *m = tensor_random(c, DTYPE_F32, count, 0),
+                *v = tensor_random(c, DTYPE_F32, count, 0),
+                *compute = dtype == DTYPE_BF16 ? tensor_result(c, DTYPE_BF16, count) : NULL;
+  double *expected[3] = {conformance_doubles(c, count), conformance_doubles(c, count), conformance_doubles(c, count)};
+  double *bound[3] = {conformance_doubles(c, count), conformance_doubles(c, count), conformance_doubles(c, count)};
+  for (int64_t i = 0; i < count; i++) {
+    expected[0][i] = 0.1 * g->value[i];
+    expected[1][i] = 0.02 * g->value[i] * g->value[i];
+    expected[2][i] = p->value[i] * (1 - 5e-4 * 0.1) - (g->value[i] > 0 ? 5e-4 : -5e-4);
+    for (int n = 0; n < 3; n++) /* rounded inputs, then a rounded result */
+      bound[n][i] =
+          3 * 0x1p-8 * (n == 2 ? 5e-4 : fabs(expected[n][i])) + (n == 2 ? 1.01 * 0x1p-8 * fabs(p->value[i]) : 0);
+  }
+  c->device->op->adamw(c->device, &(struct adamw){.count = count,
+                                                  .step = 1,
+                                                  .parameter = p->data,
+                                                  .gradient = g->data,
+                                                  .first_moment = m->data,
+                                                  .second_moment = v->data,
+                                                  .compute = tensor_data(compute),
+                                                  .lr = 5e-4,
+                                                  .beta1 = 0.9,
+                                                  .beta2 = 0.98,
+                                                  .eps = 1e-12,
+                                                  .decay = 0.1,
+                                                  .gradient_scale = 1,
+                                                  .zero_gradient = true,
+                                                  .bf16_state = true});
+  double *before = conformance_doubles(c, count);
+  for (int64_t i = 0; i < count; i++)
+    before[i] = p->value[i];
+  conformance_check(c, "first moment", m, expected[0], bound[0]);
+  conformance_check(c, "second moment", v, expected[1], bound[1]);
+  conformance_check(c, "parameter", p, expected[2], bound[2]);
+  for (int64_t i = 0; i < count; i++) {
+    conformance_require(c,
+                        (double)bf16_to_float(bf16_from_float((float)p->value[i])) == p->value[i] &&
+                            (double)bf16_to_float(bf16_from_float((float)m->value[i])) == m->value[i] &&
+                            (double)bf16_to_float(bf16_from_float((float)v->value[i])) == v->value[i],
+                        "what is kept is bf16");
+    conformance_require(c, fabs(before[i]) < 0.3 || p->value[i] == before[i], "small steps of large values are lost");
+  }
+  if (compute)
+    conformance_check_all(c, "compute copy", compute, p->value, 0);
+}
+
+const struct conformance_case conformance_optimizer[] = {{"sum_of_squares", test_sum_of_squares},
+                                                         {"adamw", test_adamw},
+                                                         {"adamw of a bf16 table", test_adamw_bf16_state},
+                                                         {0}};

@@ -182,6 +182,40 @@ struct memory_read {
   const void *dout;
   float *dweight, *dvalues;
 };
+/* Experts of one neuron (PEER, methods 1.2, 1.4), j < entries = H*knn, GELU exact: z[n,j] = <x[n,:],
+ * down[index[n,j],:]>, kept; out[n,:] = sum_j weight[n,j] gelu(z[n,j]) up[index[n,j],:]. down, up [slots, C]; x, out
+ * [N, C] compute dtype, fp32 sums. backward, with c[n,j] = <dout[n,:], up[index[n,j],:]> and dz = weight gelu'(z) c:
+ * dweight = gelu(z) c, written; dx[n,:] += sum_j dz down[index[n,j],:] (NULL: not wanted); dup[slot,:] += sum of weight
+ * gelu(z) dout[n,:], ddown[slot,:] += sum of dz x[n,:], both over the slot's entries in order of (n,j). */
+struct expert_read {
+  int64_t rows, entries, slots, width;
+  enum dtype dtype;
+  const int32_t *index;
+  const float *weight;
+  const void *x, *down, *up;
+  float *z; /* [N, entries] */
+  void *out;
+  const void *dout;
+  float *dweight;
+  void *dx;
+  float *ddown, *dup;
+};
+/* Dropout whose mask is a function of what is dropped, so that a replayed micro-batch, a backward (the same call on
+ * gradients) and any number of ranks see the same one. Column c of token t of sample b is element e = (sample[b] *
+ * tokens_max + t) * width + c. Of random_philox(key, step, e / 4), word e % 4 decides: y = x / (1 - probability) where
+ * the word is at least probability * 2^32 (rounded down), else 0. Row b * tokens + i of x [B*tokens, width] (compute
+ * dtype; y may be x) is token t = i, or position[b] when `tokens` is 1 and position is not NULL. */
+struct dropout {
+  int64_t batch, tokens, tokens_max, width;
+  enum dtype dtype;
+  double probability;
+  uint64_t key; /* random_philox_key of seed, RANDOM_DROPOUT and layer */
+  int64_t step;
+  const int64_t *sample; /* [B] addresses in the data set, on the device */
+  const int32_t *position;
+  const void *x;
+  void *y;
+};
 /* u = m * silu(g). backward: dm = du * silu(g), dg = du * m * sigma(g) (1 + g (1 - sigma(g))) (dm may be du). All
  * [rows, columns] compute dtype. dgate_bias[columns] += column sums of dg. */
 struct gate {
@@ -270,13 +304,14 @@ struct contrastive {
 
 /* AdamW over a slice (methods 2.2): with t = step (from 1), g = gradient * gradient_scale:
  *   p *= 1 - lr*decay; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps).
- * compute (NULL: none) receives the bf16 copy. gradient is zeroed when `zero_gradient`. */
+ * compute (NULL: none) receives the bf16 copy. gradient is zeroed when `zero_gradient`. `bf16_state` rounds g, m, v and
+ * p to bf16 as each is made (held widened): a table without a master in fp32 (methods 1.8). */
 struct adamw {
   int64_t count, step;
   float *parameter, *gradient, *first_moment, *second_moment;
   bf16 *compute;
   double lr, beta1, beta2, eps, decay, gradient_scale;
-  bool zero_gradient;
+  bool zero_gradient, bf16_state;
 };
 
 /* The table; `self` is the device. */
@@ -317,6 +352,9 @@ struct device_operations {
   void (*memory_select_backward)(struct device *self, const struct memory_select *call);
   void (*memory_read)(struct device *self, const struct memory_read *call);
   void (*memory_read_backward)(struct device *self, const struct memory_read *call);
+  void (*expert_read)(struct device *self, const struct expert_read *call);
+  void (*expert_read_backward)(struct device *self, const struct expert_read *call);
+  void (*dropout)(struct device *self, const struct dropout *call);
   void (*gate)(struct device *self, const struct gate *call);
   void (*gate_backward)(struct device *self, const struct gate *call);
   void (*token_gate)(struct device *self, const struct token_gate *call);

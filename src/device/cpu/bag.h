@@ -5,7 +5,9 @@
 #include "device/device.h"
 
 /* Row n of the result has `entries` entries j: weight[n,j] times row index[n,j] of the table. All rows are `width`
- * wide. sum      out[n,:] = sum_j weight[n,j] table[index[n,j],:] dot      dots[n,j] = <rows[n,:], table[index[n,j],:]>
+ * wide.
+ *   sum      out[n,:] (+)= sum_j weight[n,j] table[index[n,j],:], added when `accumulate`
+ *   dot      dots[n,j] = <rows[n,:], table[index[n,j],:]>
  *   scatter  dtable[s,:] += sum over the entries with index s, in their order, of weight rows[n,:] */
 struct cpu_bag {
   int64_t count, entries, slots, width; /* count: rows of the result; slots: rows of the table */
@@ -14,6 +16,7 @@ struct cpu_bag {
   const float *weight;
   const void *table, *rows;
   void *out;
+  bool accumulate;
   float *dots, *dtable;
 };
 

@@ -68,6 +68,8 @@ TILE_INLINE void prefetch(enum dtype dtype, const void *x, int64_t i, int64_t el
 /* Columns c .. c + BLOCK*STEP - 1 of one row of the result. */
 TILE_INLINE void sum_block(enum dtype dtype, const struct cpu_bag *bag, int64_t n, int64_t c, bool far) {
   struct pair sum[BLOCK] = {{{0}, {0}}};
+  for (int b = 0; b < BLOCK && bag->accumulate; b++)
+    sum[b] = pair_load(dtype, bag->out, n * bag->width + c + b * STEP);
   const int32_t *index = bag->index + n * bag->entries;
   const float *weight = bag->weight + n * bag->entries;
   int64_t entries_left = (bag->count - n) * bag->entries;
@@ -88,6 +90,8 @@ TILE_INLINE void sum_block(enum dtype dtype, const struct cpu_bag *bag, int64_t 
 TILE_INLINE void sum_rest(enum dtype dtype, const struct cpu_bag *bag, int64_t n, int64_t c) {
   int64_t count = bag->width - c < STEP ? bag->width - c : STEP;
   struct pair sum = {{0}, {0}};
+  if (bag->accumulate)
+    sum = pair_load_part(dtype, bag->out, n * bag->width + c, count);
   for (int64_t j = n * bag->entries; j < (n + 1) * bag->entries; j++)
     pair_add_scaled(&sum, bag->weight[j], pair_load_part(dtype, bag->table, bag->index[j] * bag->width + c, count));
   pair_store_part(dtype, bag->out, n * bag->width + c, sum, count);

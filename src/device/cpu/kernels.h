@@ -44,6 +44,8 @@ struct adamw_factors {
   X(cpu_kernel_memory_pack_keys, (const struct memory_select *call, int64_t half, float *packed))                      \
   X(cpu_kernel_memory_select,                                                                                          \
     (const struct memory_select *call, int64_t head, int64_t first, const float *packed, float *work))                 \
+  X(cpu_kernel_expert_weights, (const float *weight, const float *z, float *to, int64_t count))                        \
+  X(cpu_kernel_expert_gradients, (const float *weight, const float *z, float *dweight, float *dz, int64_t count))      \
   X(cpu_kernel_gate, (const struct gate *call, int64_t first, int64_t count))                                          \
   X(cpu_kernel_gate_backward, (const struct gate *call, int64_t first, int64_t rows, float *bias_sum))                 \
   X(cpu_kernel_token_gate, (const struct token_gate *call, int64_t row))                                               \

@@ -14,15 +14,19 @@ static inline vfloat square_root(vfloat v) {
 #endif
 }
 
-void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_factors *f, int64_t first,
-                                  int64_t count) {
+static inline vfloat rounded(vfloat v, bool to_bf16) {
+  return to_bf16 ? v_widen(v_narrow(v)) : v;
+}
+
+static inline void adamw_elements(const struct adamw *call, const struct adamw_factors *f, int64_t first, int64_t count,
+                                  bool bf16_state) {
   for (int64_t i = first; i < first + count; i += LANES) {
     int64_t n = first + count - i < LANES ? first + count - i : LANES;
-    vfloat g = v_load_part(call->gradient + i, n) * f->gradient_scale;
-    vfloat m = v_load_part(call->first_moment + i, n) * f->beta1 + g * f->rest1;
-    vfloat v = v_load_part(call->second_moment + i, n) * f->beta2 + g * g * f->rest2;
-    vfloat p =
-        v_load_part(call->parameter + i, n) * f->shrink - f->rate * m / (square_root(v) * f->root_scale + f->eps);
+    vfloat g = rounded(v_load_part(call->gradient + i, n) * f->gradient_scale, bf16_state);
+    vfloat m = rounded(v_load_part(call->first_moment + i, n) * f->beta1 + g * f->rest1, bf16_state);
+    vfloat v = rounded(v_load_part(call->second_moment + i, n) * f->beta2 + g * g * f->rest2, bf16_state);
+    vfloat step = f->rate * m / (square_root(v) * f->root_scale + f->eps);
+    vfloat p = rounded(v_load_part(call->parameter + i, n) * f->shrink - step, bf16_state);
     v_store_part(call->first_moment + i, m, n);
     v_store_part(call->second_moment + i, v, n);
     v_store_part(call->parameter + i, p, n);
@@ -31,6 +35,14 @@ void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_f
     if (call->zero_gradient)
       v_store_part(call->gradient + i, (vfloat){0}, n);
   }
+}
+
+void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_factors *f, int64_t first,
+                                  int64_t count) {
+  if (call->bf16_state)
+    adamw_elements(call, f, first, count, true);
+  else
+    adamw_elements(call, f, first, count, false);
 }
 
 /* *result = sum of x^2 in fp64, lane by lane, then the lanes in order. */

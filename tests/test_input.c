@@ -212,6 +212,27 @@ static void test_reading(void **state) {
   settings_release(&s);
 }
 
+/* Fortran's ways to write a number. */
+static void test_numbers(void **state) {
+  (void)state;
+  static const struct {
+    const char *written;
+    double value;
+  } cases[] = {{"1", 1},        {"+1.5", 1.5}, {".5", 0.5},       {"5.", 5},     {"1e-3", 1e-3},   {"1.5D-3", 1.5e-3},
+               {"1.5d3", 1500}, {"1+3", 1000}, {"1.5-3", 1.5e-3}, {"2.-1", 0.2}, {"1.5E+03", 1500}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct settings s;
+    char *content = text_format(MINIMAL "&optim lr=%s /", cases[i].written);
+    assert_int_equal(read_settings(content, &s), STATUS_OK);
+    assert_true(s.optim.lr == cases[i].value);
+    settings_release(&s);
+    memory_release(content);
+  }
+  expect_failure("&optim lr=1-+3 /", "x.nml:1:11: optim.lr takes a number, not 1-+3");
+  expect_failure("&optim lr=1e5-3 /", "x.nml:1:11: optim.lr takes a number, not 1e5-3");
+  expect_failure("&optim lr=e3 /", "x.nml:1:11: optim.lr takes a number, not e3");
+}
+
 static void test_set(void **state) {
   (void)state;
   static const char *const sets[] = {"optim.lr=1e-3",         "Data.Train=a/{b,c}.tar,/d.tar", "data.weights=1,2",
@@ -499,14 +520,23 @@ static void test_file(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_values),          cmocka_unit_test(test_groups),
-      cmocka_unit_test(test_syntax_failures), cmocka_unit_test(test_names),
-      cmocka_unit_test(test_types),           cmocka_unit_test(test_defaults),
-      cmocka_unit_test(test_reading),         cmocka_unit_test(test_set),
-      cmocka_unit_test(test_checks),          cmocka_unit_test(test_used_round_trip),
-      cmocka_unit_test(test_used_paths),      cmocka_unit_test(test_resume),
-      cmocka_unit_test(test_describe),        cmocka_unit_test(test_reference),
-      cmocka_unit_test(test_table),           cmocka_unit_test(test_file),
+      cmocka_unit_test(test_values),
+      cmocka_unit_test(test_groups),
+      cmocka_unit_test(test_syntax_failures),
+      cmocka_unit_test(test_names),
+      cmocka_unit_test(test_types),
+      cmocka_unit_test(test_defaults),
+      cmocka_unit_test(test_reading),
+      cmocka_unit_test(test_numbers),
+      cmocka_unit_test(test_set),
+      cmocka_unit_test(test_checks),
+      cmocka_unit_test(test_used_round_trip),
+      cmocka_unit_test(test_used_paths),
+      cmocka_unit_test(test_resume),
+      cmocka_unit_test(test_describe),
+      cmocka_unit_test(test_reference),
+      cmocka_unit_test(test_table),
+      cmocka_unit_test(test_file),
       cmocka_unit_test(test_damage),
   };
   int failed = cmocka_run_group_tests_name("input", tests, NULL, NULL);

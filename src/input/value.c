@@ -67,13 +67,22 @@ static enum status read_integer(const struct key *key, const struct namelist_ite
   return check_range(key, item, value, (double)*out);
 }
 
-/* Fortran's forms: 1.5, .5, 1., 1e-3, 1.5d-3. */
+/* Fortran's forms in C's: 1.5d-3 and 1.5-3 become 1.5e-3. memory_release. */
+static char *plain_number(const char *number) {
+  struct text out = {0};
+  for (const char *p = number; *p; p++) {
+    const bool sign = *p == '+' || *p == '-', after_digit = p > number && strchr("0123456789.", p[-1]);
+    if (sign && after_digit)
+      text_append_string(&out, "e");
+    text_append(&out, *p == 'd' || *p == 'D' ? "e" : p, 1);
+  }
+  text_append(&out, "", 0);
+  return out.data;
+}
+
 static enum status read_real(const struct key *key, const struct namelist_item *item,
                              const struct namelist_value *value, double *out) {
-  char *number = memory_copy_string(value->text, "number"), *end;
-  for (char *p = number; *p; p++)
-    if (*p == 'd' || *p == 'D')
-      *p = 'e';
+  char *number = plain_number(value->text), *end;
   bool plain = strspn(number, "0123456789+-.eE") == strlen(number);
   *out = strtod(number, &end);
   bool whole = plain && !*end && end != number;

@@ -10,6 +10,7 @@ static const struct conformance_case *const groups[] = {
 
 int main(int count, char **argument) {
   struct device *device;
+  memory_set_poison(true);
   enum status status = device_open(count > 1 ? argument[1] : "cpu", 2, &device);
   if (status == STATUS_SYSTEM) {
     printf("1..0 # SKIP %s\n", error_message());

@@ -234,6 +234,7 @@ int main(void) {
       cmocka_unit_test(published_sizes_are_counted),
       cmocka_unit_test(unknown_activation_is_refused),
   };
+  memory_set_poison(true); /* what is read before it is written is NaN */
   if (device_open("cpu", 0, &device) != STATUS_OK)
     fatal("%s", error_message());
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,6 +122,13 @@ size_t memory_report_live(bool print) {
   return count;
 }
 
+bool memory_is_poisoned(void) {
+  pthread_mutex_lock(&all.mutex);
+  bool on = all.poison;
+  pthread_mutex_unlock(&all.mutex);
+  return on;
+}
+
 void memory_set_poison(bool on) {
   pthread_mutex_lock(&all.mutex);
   all.poison = on;

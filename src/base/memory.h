@@ -19,5 +19,6 @@ size_t memory_peak_bytes(void);
 /* Number of blocks still live; prints their labels to stderr when `print`. Zero at a clean exit. */
 size_t memory_report_live(bool print);
 void memory_set_poison(bool on);
+bool memory_is_poisoned(void);
 
 #endif

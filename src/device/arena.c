@@ -1,5 +1,7 @@
 /* Planned memory over one device allocation. */
 #include "device/arena.h"
+#include "base/memory.h"
+#include <math.h>
 
 enum { ARENA_ALIGNMENT_BYTES = 256 };
 
@@ -10,8 +12,6 @@ static size_t arena_round_up(size_t bytes) {
 void *arena_take(struct arena *arena, size_t bytes) {
   size_t start = arena->used_bytes;
   arena->used_bytes += arena_round_up(bytes);
-  if (arena->used_bytes > arena->peak_bytes)
-    arena->peak_bytes = arena->used_bytes;
   if (!arena->base)
     return NULL;
   if (arena->used_bytes > arena->size_bytes)
@@ -24,20 +24,17 @@ void *arena_take_tensor(struct arena *arena, enum dtype dtype, int64_t elements)
   return arena_take(arena, (size_t)elements * dtype_size(dtype));
 }
 
-size_t arena_mark(const struct arena *arena) {
-  return arena->used_bytes;
-}
-
-void arena_rewind(struct arena *arena, size_t mark) {
-  arena->used_bytes = mark;
-}
-
 /* One more alignment unit, since a device promises 64 bytes only. */
 void arena_allocate(struct arena *arena) {
-  arena->size_bytes = arena->peak_bytes;
+  arena->size_bytes = arena->used_bytes;
   arena->used_bytes = 0;
   arena->block = arena->device->op->allocate(arena->device, arena->size_bytes + ARENA_ALIGNMENT_BYTES, arena->label);
   arena->base = (char *)arena_round_up((size_t)arena->block);
+}
+
+void arena_forget(struct arena *arena) {
+  if (memory_is_poisoned())
+    arena->device->op->fill(arena->device, (float *)arena->base, (int64_t)(arena->size_bytes / sizeof(float)), NAN);
 }
 
 void arena_release(struct arena *arena) {

@@ -9,15 +9,13 @@ struct arena {
   const char *label;
   void *block; /* what the device gave; base is the first aligned byte in it */
   char *base;  /* NULL while measuring */
-  size_t size_bytes, used_bytes, peak_bytes;
+  size_t size_bytes, used_bytes;
 };
 void *arena_take(struct arena *arena, size_t bytes); /* NULL while measuring */
 void *arena_take_tensor(struct arena *arena, enum dtype dtype, int64_t elements);
-/* Marks and rewinds, for blocks whose lives do not overlap. */
-size_t arena_mark(const struct arena *arena);
-void arena_rewind(struct arena *arena, size_t mark);
-/* Allocates what the measuring pass found (peak_bytes) and starts over. The device fills it with NaN when memory poison
- * is on. */
+/* Allocates what the measuring pass found and starts over. */
 void arena_allocate(struct arena *arena);
+/* What lies in the arena is not needed any more: filled with NaN when memory poison is on, else left as it is. */
+void arena_forget(struct arena *arena);
 void arena_release(struct arena *arena);
 #endif

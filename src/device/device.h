@@ -318,8 +318,9 @@ struct adamw {
 struct device_operations {
   const char *name; /* "cpu", "cuda" */
 
-  void *(*allocate)(struct device *self, size_t bytes,
-                    const char *label); /* 64-byte aligned at least; fatal() when exhausted */
+  /* 64-byte aligned at least; undefined contents, NaN bytes (0xff) while memory_is_poisoned(); fatal() when exhausted.
+   */
+  void *(*allocate)(struct device *self, size_t bytes, const char *label);
   void (*release)(struct device *self, void *block);
   void (*copy_in)(struct device *self, void *to_device, const void *from_host, size_t bytes);
   void (*copy_out)(struct device *self, void *to_host, const void *from_device, size_t bytes); /* waits */

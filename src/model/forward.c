@@ -247,6 +247,7 @@ static void set_rows(struct tower_run *run) {
 
 void tower_begin(struct tower_run *run, const struct tower_input *input) {
   const struct tower *tower = run->tower;
+  arena_forget(&run->arena);
   run->input = *input;
   run->tokens = tower->vision ? (input->keep ? run->kept_patches + 1 : tower->tokens) : input->tokens;
   set_rows(run);
@@ -284,6 +285,7 @@ void tower_adopt(struct tower_run *run, const struct tower_run *from) {
   const size_t stream_rows =
       (size_t)(from->next > 0 ? from->states[from->next - 1].in_rows : from->input.count * from->tokens);
   const size_t width = (size_t)run->tower->config->width;
+  arena_forget(&run->arena);
   run->input = from->input;
   run->tokens = from->tokens;
   run->next = from->next;

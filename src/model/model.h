@@ -73,6 +73,7 @@ struct tower_run;
  * keeps `kept` patches when > 0. */
 struct tower_run *tower_run_create(struct model *model, struct tower *tower, int batch, bool keep, int kept);
 void tower_run_release(struct tower_run *run);
+bool tower_run_keeps(const struct tower_run *run); /* whether a backward may follow */
 size_t tower_run_bytes(struct model *model, struct tower *tower, int batch, bool keep, int kept);
 
 struct tower_input {

@@ -188,10 +188,14 @@ struct tower_run *tower_run_create(struct model *model, struct tower *tower, int
 
 size_t tower_run_bytes(struct model *model, struct tower *tower, int batch, bool keep, int kept) {
   struct tower_run *run = plan(model, tower, batch, keep, kept);
-  size_t bytes = run->arena.peak_bytes;
+  size_t bytes = run->arena.used_bytes;
   memory_release(run->states);
   memory_release(run);
   return bytes;
+}
+
+bool tower_run_keeps(const struct tower_run *run) {
+  return run->keep;
 }
 
 void tower_run_release(struct tower_run *run) {

@@ -11,7 +11,7 @@ int session_text_columns(const struct session *session, const int32_t *end, int 
     return context;
   for (int i = 0; i < count; i++)
     longest = end[i] > longest ? end[i] : longest;
-  const int columns = (longest + 1 + 7) / 8 * 8;
+  const int columns = (longest / TEXT_COLUMN_STEP + 1) * TEXT_COLUMN_STEP;
   return columns < context ? columns : context;
 }
 

@@ -5,6 +5,7 @@
 #include "comm/comm.h"
 #include "report/report.h"
 #include "train/objective.h"
+#include "train/warm_up.h"
 
 enum { LONG, SHORT, TEXTS };
 
@@ -39,6 +40,7 @@ static void open_side(struct session *session, struct side *side, struct tower *
   side->all = take_rows(session, session->global_batch, "features of all ranks");
   side->dunit = take_rows(session, local, "feature gradients");
   side->draw = take_rows(session, session->batch, "feature gradients");
+  (tower->vision ? warm_up_images : warm_up_texts)(session, side->run, side->raw, side->draw);
 }
 
 static void close_side(struct device *device, struct side *side) {

@@ -5,6 +5,7 @@
 #include "report/report.h"
 #include "train/objective.h"
 #include "train/teacher_cache.h"
+#include "train/warm_up.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -192,6 +193,8 @@ enum status objective_open_distill(struct session *session, struct objective *ob
   state->host_features = memory_allocate(bytes, "teacher features on the host");
   state->shared = tower_first_memory(&session->model->vision);
   state->share = session->settings->debug.share_prefix && prefix_is_equal(session, state->shared);
+  warm_up_images(session, state->teacher, state->teacher_features, state->dstudent);
+  warm_up_images(session, state->student, state->student_features, state->dstudent);
   *objective = (struct objective){state, gradients, close_state};
   report_message("distillation: %s loss; %d of %d sublayers are computed once for teacher and student",
                  session->settings->loss.distill, state->share ? state->shared : 0, session->model->vision.count);

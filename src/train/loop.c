@@ -27,7 +27,8 @@ struct loop {
   /* since the last report */
   double loss_sum, waiting, reducing, since, norm;
   int64_t steps_since;
-  double recent_rate; /* samples per second, for the progress line */
+  uint64_t allocations; /* inside steps, of all threads: none once every shape was seen */
+  double recent_rate;   /* samples per second, for the progress line */
 };
 
 /* What the ranks exchange after every step: sums, then maxima. */
@@ -113,6 +114,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   struct session *session = loop->session;
   struct device *device = session->device;
   struct step_timing timing = {0};
+  const uint64_t allocations = memory_count_allocations();
   const bool reports = (loop->progress.step + 1) % session->settings->run.log_every == 0;
   device->op->zero(device, session->loss, sizeof *session->loss);
   loop->objective->gradients(loop->objective->state, session, loop->reducer, loop->progress.step, &timing);
@@ -131,6 +133,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   TRY(check_bad_samples(loop, sums));
   loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.step,
                               schedule_rate(&loop->schedule, loop->progress.step), reports);
+  loop->allocations += memory_count_allocations() - allocations;
   return STATUS_OK;
 }
 
@@ -178,11 +181,13 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
       {"train/communication_share", loop->reducing / seconds},
       {"train/samples", (double)loop->progress.samples},
       {"train/bad_samples", sums->bad},
+      {"train/allocations", (double)loop->allocations},
   };
   report_values(loop->progress.step, epoch_of(loop), values, sizeof values / sizeof *values);
   loop->recent_rate = rate;
   loop->loss_sum = loop->waiting = loop->reducing = 0;
   loop->steps_since = 0;
+  loop->allocations = 0;
   loop->since = clock_seconds();
 }
 

@@ -61,7 +61,8 @@ void session_close(struct session *session);
 void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds);
 struct tower_input micro_batch_images(const struct micro_batch *micro);
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions);
-/* Columns of ids needed so that every end fits, rounded up to a multiple of 8, at most context; the whole context when
- * cropping is off. */
+enum { TEXT_COLUMN_STEP = 8 };
+/* Columns of ids needed so that every end fits, rounded up to a multiple of TEXT_COLUMN_STEP, at most context; the
+ * whole context when cropping is off. */
 int session_text_columns(const struct session *session, const int32_t *end, int count);
 #endif

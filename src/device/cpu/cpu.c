@@ -8,7 +8,10 @@
 
 static void *cpu_allocate(struct device *self, size_t bytes, const char *label) {
   (void)self;
-  return memory_allocate(bytes, label);
+  void *block = memory_allocate(bytes, label);
+  if (memory_is_poisoned())
+    memset(block, 0xff, bytes);
+  return block;
 }
 
 /* A later block may lie where a packed weight was, so the packed copies go with the memory. */
@@ -100,7 +103,7 @@ void *cpu_scratch(struct cpu_device *cpu, enum cpu_scratch_slot slot, size_t byt
   struct cpu_scratch *scratch = &cpu->scratch[slot];
   if (bytes > scratch->bytes) {
     memory_release(scratch->block);
-    scratch->block = memory_allocate(bytes, "CPU scratch");
+    scratch->block = cpu_allocate(&cpu->device, bytes, "CPU scratch");
     scratch->bytes = bytes;
   }
   return scratch->block;

@@ -85,7 +85,9 @@ const struct key key_table[] = {
     "norm and projection), or patterns of parameter names with * and ?."),
   LOGICAL(model, gradient_checkpointing, ".false.", FREE, TRAINING,
     "Keep only the input of each block and recompute the rest: less memory, about a third more time."),
-  REAL(model, patch_dropout, "", "0", 0, 0.99, FIXED, CONTRASTIVE, "Share of the patch tokens left out of each training image."),
+  REAL(model, patch_dropout, "", "0", 0, 0.99, FIXED, TRAINING,
+    "Share of the patch tokens left out of each training image (teacher and student see the same ones). 0 takes the config's, which "
+    "is 0 in published models."),
   REALS(model, image_mean, "", "", -INFINITY, INFINITY, FIXED, ALL,
     "Three values (red, green, blue; 0 to 1) subtracted from pixels. Empty takes the weights' or CLIP's own."),
   REALS(model, image_std, "", "", 1e-6, INFINITY, FIXED, ALL,

@@ -135,6 +135,35 @@ static enum status refuse(const struct reader *reader, const char *const *keys, 
   return STATUS_OK;
 }
 
+/* A key that may only say what this program does anyway. */
+static enum status expect_word(const struct reader *reader, const char *key, const char *word) {
+  json_t *item = json_object_get(reader->object, key);
+  if (!item || json_is_null(item) || (json_is_string(item) && strcmp(json_string_value(item), word) == 0))
+    return STATUS_OK;
+  return error_set(STATUS_INPUT, "%s: %s.%s is not supported unless it is '%s'", reader->source, reader->section, key,
+                   word);
+}
+
+/* An object of arguments with at most one known key, whose value is fixed here. */
+static enum status expect_argument(const struct reader *reader, const char *key, const char *argument, double value) {
+  json_t *object = json_object_get(reader->object, key), *item = json_object_get(object, argument);
+  const bool fits = json_object_size(object) == 0 ||
+                    (json_object_size(object) == 1 && json_is_number(item) && json_number_value(item) == value);
+  return fits ? STATUS_OK
+              : error_set(STATUS_INPUT, "%s: %s.%s is not supported: it changes the arithmetic", reader->source,
+                          reader->section, key);
+}
+
+static enum status read_mlp(const struct reader *reader, struct tower_config *tower) {
+  double ratio = 4;
+  TRY(read_real(reader, "mlp_ratio", &ratio));
+  if (!(ratio * tower->width >= 1 && ratio * tower->width <= 1 << 24))
+    return error_set(STATUS_INPUT, "%s: %s.mlp_ratio %g gives no MLP of width %d", reader->source, reader->section,
+                     ratio, tower->width);
+  tower->mlp_width = (int)floor(tower->width * ratio);
+  return STATUS_OK;
+}
+
 static enum status read_image_size(const struct reader *reader, struct clip_config *config) {
   json_t *size = json_object_get(reader->object, "image_size");
   if (json_is_array(size) && json_array_size(size) == 2) {
@@ -168,7 +197,6 @@ static enum status read_vision(json_t *object, const char *source, struct clip_c
   static const char *const foreign[] = {"timm_model_name", "attentional_pool", "input_patchnorm"};
   struct reader reader = {object, source, "vision_cfg"};
   int head_width = 64;
-  double ratio = 4;
   if (!json_is_object(object))
     return error_set(STATUS_INPUT, "%s: vision_cfg is missing", source);
   if (json_is_array(json_object_get(object, "layers")))
@@ -183,13 +211,18 @@ static enum status read_vision(json_t *object, const char *source, struct clip_c
   TRY(read_integer(&reader, "layers", 1, &config->vision.layers));
   TRY(read_integer(&reader, "head_width", 1, &head_width));
   TRY(read_integer(&reader, "patch_size", 1, &config->patch));
-  TRY(read_real(&reader, "mlp_ratio", &ratio));
+  TRY(read_mlp(&reader, &config->vision));
+  TRY(expect_word(&reader, "pos_embed_type", "learnable"));
+  TRY(expect_argument(&reader, "norm_kwargs", "eps", 1e-5));
+  TRY(expect_argument(&reader, "act_kwargs", "", 0));
   TRY(read_real(&reader, "ls_init_value", &config->vision.layer_scale));
   TRY(read_real(&reader, "patch_dropout", &config->patch_dropout));
   TRY(read_logical(&reader, "no_ln_pre", &config->no_ln_pre));
   TRY(read_logical(&reader, "final_ln_after_pool", &config->final_ln_after_pool));
   TRY(read_vision_pooling(&reader, config));
-  config->vision.mlp_width = (int)floor(config->vision.width * ratio);
+  if (!(config->patch_dropout >= 0 && config->patch_dropout < 1))
+    return error_set(STATUS_INPUT, "%s: vision_cfg.patch_dropout %g must be at least 0 and below 1", source,
+                     config->patch_dropout);
   config->vision.heads = config->vision.width / head_width;
   if (config->vision.heads * head_width != config->vision.width)
     return error_set(STATUS_INPUT, "%s: vision_cfg.width %d is not a multiple of head_width %d: set head_width", source,
@@ -202,7 +235,6 @@ static enum status read_vision(json_t *object, const char *source, struct clip_c
 static enum status read_text(json_t *object, const char *source, struct clip_config *config) {
   static const char *const foreign[] = {"hf_model_name", "hf_tokenizer_name", "embed_cls", "proj_bias", "text_arch"};
   struct reader reader = {object, source, "text_cfg"};
-  double ratio = 4;
   if (!json_is_object(object))
     return error_set(STATUS_INPUT, "%s: text_cfg is missing", source);
   TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
@@ -214,13 +246,15 @@ static enum status read_text(json_t *object, const char *source, struct clip_con
   TRY(read_integer(&reader, "width", 1, &config->text.width));
   TRY(read_integer(&reader, "heads", 1, &config->text.heads));
   TRY(read_integer(&reader, "layers", 1, &config->text.layers));
-  TRY(read_real(&reader, "mlp_ratio", &ratio));
+  TRY(read_mlp(&reader, &config->text));
+  TRY(expect_word(&reader, "proj_type", "linear"));
+  TRY(expect_argument(&reader, "norm_kwargs", "eps", 1e-5));
+  TRY(expect_argument(&reader, "act_kwargs", "", 0));
   TRY(read_real(&reader, "ls_init_value", &config->text.layer_scale));
   TRY(read_logical(&reader, "no_causal_mask", &config->no_causal_mask));
   const char *pool = json_string_value(json_object_get(object, "pool_type"));
   if (pool && strcmp(pool, "argmax") != 0)
     return error_set(STATUS_INPUT, "%s: text_cfg.pool_type '%s' is not supported; 'argmax' is", source, pool);
-  config->text.mlp_width = (int)floor(config->text.width * ratio);
   if (config->text.width % config->text.heads != 0)
     return error_set(STATUS_INPUT, "%s: text_cfg.width %d is not a multiple of heads %d", source, config->text.width,
                      config->text.heads);

@@ -7,7 +7,7 @@
 #include "device/device.h"
 
 enum { LAYERS_MAX = 128 };
-enum pooling { POOL_TOKEN, POOL_AVERAGE, POOL_ARGMAX, POOL_LAST, POOL_FIRST };
+enum pooling { POOL_TOKEN, POOL_AVERAGE, POOL_ARGMAX };
 struct memory_config {
   bool layers[LAYERS_MAX];              /* which blocks have a memory instead of their MLP */
   int count;                            /* of them; 0: no memory */

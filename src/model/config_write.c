@@ -41,6 +41,8 @@ static json_t *vision_object(const struct clip_config *config) {
     json_object_set_new(object, "no_ln_pre", json_true());
   if (config->final_ln_after_pool)
     json_object_set_new(object, "final_ln_after_pool", json_true());
+  if (config->patch_dropout > 0)
+    json_object_set_new(object, "patch_dropout", json_real(config->patch_dropout));
   if (config->vision_pool == POOL_AVERAGE)
     json_object_set_new(object, "pool_type", json_string("avg"));
   return object;

@@ -160,6 +160,21 @@ void parameters_initialize(struct parameters *list, uint64_t seed) {
     parameter_initialize(list, list->items[i], seed);
 }
 
+uint32_t parameters_checksum(struct parameters *list, const char *prefix) {
+  uint32_t crc = 0;
+  for (int i = 0; i < list->count; i++) {
+    const struct parameter *parameter = list->items[i];
+    if (!text_starts_with(parameter->name, prefix))
+      continue;
+    float *values = memory_allocate((size_t)parameter->count * sizeof *values, "checksum");
+    parameter_get(list, parameter, values);
+    crc = checksum_crc32c(crc, parameter->name, strlen(parameter->name));
+    crc = checksum_crc32c(crc, values, (size_t)parameter->count * sizeof *values);
+    memory_release(values);
+  }
+  return crc;
+}
+
 int64_t parameters_count_elements(const struct parameters *list, bool trainable_only) {
   int64_t total = 0;
   for (int i = 0; i < list->count; i++)

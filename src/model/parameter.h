@@ -68,6 +68,8 @@ void parameter_set(struct parameters *list, struct parameter *parameter, const f
 void parameter_get(struct parameters *list, const struct parameter *parameter, float *values);
 /* Compute copies of all from their masters (after the masters were changed in place). */
 void parameters_refresh_compute(struct parameters *list);
+/* CRC32C of names and values of the parameters whose names begin with `prefix`. */
+uint32_t parameters_checksum(struct parameters *list, const char *prefix);
 int64_t parameters_count_elements(const struct parameters *list, bool trainable_only);
 size_t parameters_bytes(const struct parameters *list, bool training); /* what allocate takes */
 void parameters_release(struct parameters *list);

@@ -153,6 +153,22 @@ size_t objective_distill_bytes(struct session *session) {
          tower_run_bytes(session->teacher, &session->teacher->vision, session->batch, false, session->kept_patches);
 }
 
+/* What the teacher's features are a function of: data, transform, the teacher's own weights and shape, precision. */
+static char *cache_key(const struct session *session) {
+  const struct data_settings *data = &session->settings->data;
+  struct text config = {0};
+  config_write(&session->teacher->config, &config);
+  char *key = text_format(
+      "data %016llx\naugment %s scale %g to %g ratio %g to %g seed %lld exif %d megapixels %g\nweights %08x\n"
+      "precision %s\n%s",
+      (unsigned long long)source_fingerprint(session->train), data->augment, data->crop_scale.items[0],
+      data->crop_scale.items[1], data->crop_ratio.items[0], data->crop_ratio.items[1],
+      (long long)session->settings->run.seed, data->exif_orientation, data->max_image_megapixels,
+      parameters_checksum(&session->teacher->parameters, "visual."), session->settings->run.precision, config.data);
+  text_release(&config);
+  return key;
+}
+
 static enum status open_cache(struct session *session, struct distill_state *state) {
   const struct settings *settings = session->settings;
   const struct data_settings *data = &settings->data;
@@ -166,11 +182,7 @@ static enum status open_cache(struct session *session, struct distill_state *sta
     return error_set(
         STATUS_INPUT,
         "teacher.cache cannot be used with model.patch_dropout: the teacher would see other patches every time");
-  char *key = text_format("data %016llx\naugment %s %g %g %g %g seed %lld size %d\nteacher %s %s\nprecision %s",
-                          (unsigned long long)source_fingerprint(session->train), data->augment,
-                          data->crop_scale.items[0], data->crop_scale.items[1], data->crop_ratio.items[0],
-                          data->crop_ratio.items[1], (long long)settings->run.seed, session->model->config.image_height,
-                          settings->teacher.weights, settings->teacher.config, settings->run.precision);
+  char *key = cache_key(session);
   enum status status = teacher_cache_open(settings->teacher.cache, key, source_count(session->train),
                                           session->model->config.embed_dim, &state->cache);
   memory_release(key);

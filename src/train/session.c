@@ -324,7 +324,7 @@ static void open_micro_batches(struct session *session, bool short_captions, boo
   const struct clip_config *config = &session->model->config;
   const size_t batch = (size_t)session->batch, ids = batch * (size_t)config->context_length * sizeof(int32_t);
   const int grid = session->model->vision.tokens - 1;
-  const double dropout = session->settings->model.patch_dropout;
+  const double wanted = session->settings->model.patch_dropout, dropout = wanted > 0 ? wanted : config->patch_dropout;
   session->kept_patches = dropout > 0 ? (int)(grid * (1 - dropout)) : 0;
   if (dropout > 0 && session->kept_patches < 1)
     session->kept_patches = 1;

@@ -1,7 +1,6 @@
 /* What trains: words of the input file to marks on parameters, and how far down a tower a backward pass must go. */
 #include "base/text.h"
 #include "model/model.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +24,16 @@ static bool in_last_blocks(const struct model *model, const struct parameter *pa
                           parameter == tower->projection.weight;
 }
 
+/* N of "PREFIXN" when it is at most the tower's blocks, else -1. */
+static int last_blocks(const char *word, const char *prefix, const struct tower_config *config) {
+  char *end;
+  if (!text_starts_with(word, prefix))
+    return -1;
+  const long last = strtol(word + strlen(prefix), &end, 10);
+  return end > word + strlen(prefix) && !*end && last >= 0 && last <= config->layers ? (int)last : -1;
+}
+
 static bool word_matches(const struct model *model, const char *word, const struct parameter *parameter) {
-  int last = 0;
   if (strcmp(word, "all") == 0)
     return true;
   if (strcmp(word, "memory") == 0)
@@ -35,10 +42,10 @@ static bool word_matches(const struct model *model, const char *word, const stru
     return is_vision(parameter);
   if (strcmp(word, "text") == 0)
     return !is_vision(parameter) && parameter != model->logit_scale;
-  if (sscanf(word, "vision:last%d", &last) == 1)
-    return in_last_blocks(model, parameter, true, last);
-  if (sscanf(word, "text:last%d", &last) == 1)
-    return in_last_blocks(model, parameter, false, last);
+  const int vision = last_blocks(word, "vision:last", model->vision.config),
+            text = last_blocks(word, "text:last", model->text.config);
+  if (vision >= 0 || text >= 0)
+    return in_last_blocks(model, parameter, vision >= 0, vision >= 0 ? vision : text);
   return text_match(word, parameter->name);
 }
 

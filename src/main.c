@@ -10,6 +10,7 @@
 #include "stage/stage.h"
 #include "train/run.h"
 #include <argp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -107,7 +108,7 @@ static enum status run_stage(const struct stage *stage, struct session *session,
   enum status status = run_open(run, session->settings, path, input);
   if (status == STATUS_OK) {
     run_watch_signals();
-    report_status("running", 0, run->checkpoint_step, run->checkpoint ? run->checkpoint : "", "");
+    run_report_status(run, "running", STATUS_OK, "");
     status = stage->run(session, false);
   }
   return status;
@@ -120,8 +121,7 @@ static void finish(enum status status, struct run *run) {
   report_progress_end();
   if (failed)
     report_message("error: %s", error_message());
-  report_status(state_of(status), (int)status, run->checkpoint_step, run->checkpoint ? run->checkpoint : "",
-                failed ? error_message() : "");
+  run_report_status(run, state_of(status), status, failed ? error_message() : "");
   report_close();
 }
 
@@ -155,6 +155,7 @@ static enum status run_input(const struct command *command) {
 int main(int argc, char **argv) {
   struct command command = {0};
   argp_err_exit_status = STATUS_USAGE;
+  signal(SIGXFSZ, SIG_IGN); /* a file that reaches its size limit is a failed write, told like a full disk */
   argp_parse(&argp, argc, argv, 0, NULL, &command);
   if (command.describe)
     return input_describe(command.what, stdout) == STATUS_OK

@@ -96,7 +96,7 @@ static void assert_newest(const char *directory, int64_t expected, int expected_
   char *path;
   int64_t step;
   warnings = 0;
-  assert_ok(checkpoint_find_newest(directory, &path, &step, count_warning));
+  assert_ok(checkpoint_find_newest(directory, INT64_MAX, &path, &step, count_warning));
   assert_int_equal(step, expected);
   assert_int_equal(warnings, expected_warnings);
   if (path != NULL)
@@ -220,7 +220,7 @@ static void test_small_file_system(void **state) {
   char *words = memory_copy_string(error_message(), "words");
   char *path;
   int64_t step;
-  checkpoint_find_newest("small", &path, &step, NULL);
+  checkpoint_find_newest("small", INT64_MAX, &path, &step, NULL);
   memory_release(path);
   checkpoint_writer_close(writer);
   assert_int_equal(system("umount small"), 0);
@@ -250,7 +250,7 @@ static void test_killed(void **state) {
     char *path;
     int64_t step;
     warnings = 0;
-    assert_ok(checkpoint_find_newest("killed", &path, &step, count_warning));
+    assert_ok(checkpoint_find_newest("killed", INT64_MAX, &path, &step, count_warning));
     assert_int_equal(warnings, 0);
     assert_true(step >= newest);
     newest = step;

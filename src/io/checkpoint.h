@@ -54,8 +54,12 @@ enum status checkpoint_writer_wait(struct checkpoint_writer *writer);
 double checkpoint_writer_last_seconds(const struct checkpoint_writer *writer);
 void checkpoint_writer_close(struct checkpoint_writer *writer); /* waits */
 
-/* Path of the newest step_*.h5 in `directory` that verifies (its step in *step; memory_release), or NULL when there is
- * none; damaged ones are named by `warn` (which may be NULL). */
-enum status checkpoint_find_newest(const char *directory, char **path, int64_t *step,
+/* Path of the newest step_*.h5 in `directory` of a step below `before` that verifies (its step in *step;
+ * memory_release), or NULL when there is none; damaged ones are named by `warn` (which may be NULL). */
+enum status checkpoint_find_newest(const char *directory, int64_t before, char **path, int64_t *step,
                                    void (*warn)(const char *message));
+/* How many step_*.h5 there are, sound or not. */
+enum status checkpoint_count(const char *directory, int64_t *count);
+/* "step_0001200.h5"; memory_release. */
+char *checkpoint_file_name(int64_t step);
 #endif

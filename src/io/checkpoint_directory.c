@@ -15,6 +15,12 @@ static void name_of_step(int64_t step, char name[NAME_BYTES]) {
   snprintf(name, NAME_BYTES, "step_%07lld.h5", (long long)step);
 }
 
+char *checkpoint_file_name(int64_t step) {
+  char name[NAME_BYTES];
+  name_of_step(step, name);
+  return memory_copy_string(name, "checkpoint name");
+}
+
 char *checkpoint_directory_path(const char *directory, int64_t step) {
   char name[NAME_BYTES];
   name_of_step(step, name);
@@ -58,6 +64,13 @@ static enum status list_steps(const char *directory, int64_t **steps, int64_t *c
   closedir(open);
   if (*count > 0)
     qsort(*steps, (size_t)*count, sizeof **steps, compare_steps);
+  return STATUS_OK;
+}
+
+enum status checkpoint_count(const char *directory, int64_t *count) {
+  int64_t *steps;
+  TRY(list_steps(directory, &steps, count));
+  memory_release(steps);
   return STATUS_OK;
 }
 
@@ -123,13 +136,15 @@ static enum status verify_file(const char *path) {
   return status;
 }
 
-enum status checkpoint_find_newest(const char *directory, char **path, int64_t *step,
+enum status checkpoint_find_newest(const char *directory, int64_t before, char **path, int64_t *step,
                                    void (*warn)(const char *message)) {
   int64_t *steps, count;
   *path = NULL;
   *step = -1;
   TRY(list_steps(directory, &steps, &count));
   for (int64_t i = 0; i < count && *path == NULL; i++) {
+    if (steps[i] >= before)
+      continue;
     char *candidate = checkpoint_directory_path(directory, steps[i]);
     if (verify_file(candidate) == STATUS_OK) {
       *path = candidate;

@@ -59,12 +59,10 @@ static const char *monitored_metric(const struct session *session) {
 static enum status restore(struct loop *loop) {
   struct session *session = loop->session;
   const struct run *run = session->run;
-  const char *reset = session->settings->run.resume_reset;
   loop->progress = (struct progress){.best = NAN, .last_validation = -1};
   if (!run->checkpoint)
     return STATUS_OK;
-  TRY(comm_agree(snapshot_restore(run->checkpoint, session, run->branched && strstr(reset, "data"),
-                                  run->branched && strstr(reset, "schedule"), &loop->progress)));
+  TRY(comm_agree(snapshot_restore(run->checkpoint, session, &loop->progress)));
   report_message("going on from %s at step %lld of %lld", run->checkpoint, (long long)loop->progress.step,
                  (long long)session->total_steps);
   return STATUS_OK;
@@ -131,7 +129,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
                      "warmup_steps or set optim.clip_norm",
                      (long long)loop->progress.step + 1);
   TRY(check_bad_samples(loop, sums));
-  loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.step,
+  loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.updates,
                               schedule_rate(&loop->schedule, loop->progress.step), reports);
   loop->allocations += memory_count_allocations() - allocations;
   return STATUS_OK;
@@ -140,6 +138,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
 static void advance(struct loop *loop) {
   struct progress *progress = &loop->progress;
   progress->step++;
+  progress->updates++;
   progress->samples += loop->session->global_batch;
   if (++progress->epoch_step == loop->session->steps_per_epoch) {
     progress->epoch++;
@@ -249,26 +248,36 @@ static bool checkpoint_due(const struct loop *loop) {
          (settings->every_minutes > 0 && clock_seconds() - loop->last_checkpoint_time > 60 * settings->every_minutes);
 }
 
-static enum status write_checkpoint(struct loop *loop, bool best, bool wait) {
+/* The write in progress, if any, has ended well. */
+static enum status wait_for_checkpoint(struct loop *loop) {
   struct run *run = loop->session->run;
   if (comm_rank() != 0)
     return STATUS_OK;
-  TRY(checkpoint_writer_submit(loop->writer, snapshot_take(loop->snapshot, &loop->progress), loop->progress.step, best,
-                               archived(loop)));
-  if (wait)
-    TRY(checkpoint_writer_wait(loop->writer));
+  TRY(checkpoint_writer_wait(loop->writer));
   run->longest_checkpoint = fmax(run->longest_checkpoint, checkpoint_writer_last_seconds(loop->writer));
-  char *path = text_format("checkpoints/step_%07lld.h5", (long long)loop->progress.step);
-  report_status("running", 0, loop->progress.step, path, "");
-  memory_release(path);
+  run->saved_step = loop->last_checkpoint;
   return STATUS_OK;
 }
 
+static enum status write_checkpoint(struct loop *loop, bool best) {
+  struct run *run = loop->session->run;
+  if (comm_rank() != 0)
+    return STATUS_OK;
+  TRY(wait_for_checkpoint(loop));
+  run->step = loop->progress.step;
+  run_report_status(run, "running", STATUS_OK, "");
+  return checkpoint_writer_submit(loop->writer, snapshot_take(loop->snapshot, &loop->progress), loop->progress.step,
+                                  best, archived(loop));
+}
+
 static enum status save(struct loop *loop, bool best, bool wait) {
-  if (loop->last_checkpoint == loop->progress.step && !best)
-    return comm_agree(wait && loop->writer ? checkpoint_writer_wait(loop->writer) : STATUS_OK);
-  const enum status status = comm_agree(write_checkpoint(loop, best, wait));
+  enum status status = STATUS_OK;
+  if (loop->last_checkpoint != loop->progress.step || best)
+    status = write_checkpoint(loop, best);
   loop->last_checkpoint = loop->progress.step;
+  if (status == STATUS_OK && wait)
+    status = wait_for_checkpoint(loop);
+  status = comm_agree(status);
   loop->last_checkpoint_time = clock_seconds();
   return status;
 }
@@ -321,7 +330,7 @@ enum status train_loop(struct session *session, const struct objective *objectiv
   else if (status == STATUS_OK)
     status = run_steps(&loop);
   report_progress_end();
-  session->run->checkpoint_step = loop.progress.step;
+  session->run->step = loop.progress.step;
   close_loop(&loop);
   return status;
 }

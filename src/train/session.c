@@ -3,6 +3,7 @@
 #include "base/thread.h"
 #include "comm/comm.h"
 #include "report/report.h"
+#include "train/snapshot.h"
 #include "train/weights.h"
 #include <stdlib.h>
 #include <string.h>
@@ -274,7 +275,7 @@ static enum status started_global_batch(const struct session *session, int64_t *
   const struct run *run = session->run;
   struct store *store;
   double value = 0;
-  if (!run->checkpoint || (run->branched && strstr(session->settings->run.resume_reset, "data")))
+  if (!run->checkpoint || run_resets(run, "data"))
     return STATUS_OK;
   TRY(store_open(run->checkpoint, &store));
   const enum status status = store_read_number(store, "progress/global_batch", &value);
@@ -349,8 +350,13 @@ static void open_micro_batches(struct session *session, bool short_captions, boo
   }
 }
 
+static enum status check_checkpoint(const char *path, void *session) {
+  return snapshot_check(path, session);
+}
+
 enum status session_open_training_data(struct session *session, bool short_captions, bool tokens) {
   const struct data_settings *data = &session->settings->data;
+  TRY(run_settle_checkpoint(session->run, check_checkpoint, session));
   TRY(open_source(session, &data->train, &data->weights, "data.train", &session->train));
   TRY(plan_batches(session));
   open_micro_batches(session, short_captions, tokens);

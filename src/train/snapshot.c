@@ -3,6 +3,7 @@
 #include "comm/comm.h"
 #include "report/provenance.h"
 #include "train/weights.h"
+#include <math.h>
 
 /* One table for writing and reading: the name in the file and the place in struct progress. */
 static const struct {
@@ -12,6 +13,7 @@ static const struct {
 } progress_fields[] = {
     {"progress/step", offsetof(struct progress, step), true},
     {"progress/samples", offsetof(struct progress, samples), true},
+    {"progress/updates", offsetof(struct progress, updates), true},
     {"loader/epoch", offsetof(struct progress, epoch), true},
     {"loader/epoch_step", offsetof(struct progress, epoch_step), true},
     {"progress/best_metric", offsetof(struct progress, best), false},
@@ -160,11 +162,11 @@ static enum status restore_moments(struct store *store, struct parameters *list)
   return status;
 }
 
-static enum status check_data(struct store *store, const struct session *session, bool reset_data) {
+static enum status check_data(struct store *store, const struct session *session) {
   double batch, fingerprint;
   TRY(store_read_number(store, "progress/global_batch", &batch));
   TRY(store_read_number(store, "loader/fingerprint", &fingerprint));
-  if (reset_data)
+  if (run_resets(session->run, "data"))
     return STATUS_OK;
   if ((int64_t)batch != session->global_batch)
     return error_set(
@@ -177,25 +179,63 @@ static enum status check_data(struct store *store, const struct session *session
   return STATUS_OK;
 }
 
-static enum status restore(struct store *store, struct session *session, bool reset_data, bool reset_schedule,
-                           struct progress *progress) {
-  TRY(check_data(store, session, reset_data));
-  TRY(restore_progress(store, progress));
-  TRY(restore_moments(store, &session->model->parameters));
-  if (reset_data)
+static void start_anew(const struct run *run, struct progress *progress) {
+  if (run->branched) {
+    progress->best = NAN;
+    progress->best_step = progress->waits = 0;
+    progress->last_validation = -1;
+  }
+  if (run_resets(run, "data"))
     progress->epoch = progress->epoch_step = 0;
-  if (reset_schedule)
+  if (run_resets(run, "schedule"))
     progress->step = 0;
+  if (run_resets(run, "optimizer"))
+    progress->updates = 0;
+}
+
+static enum status restore(struct store *store, struct session *session, struct progress *progress) {
+  TRY(check_data(store, session));
+  TRY(restore_progress(store, progress));
+  if (!run_resets(session->run, "optimizer"))
+    TRY(restore_moments(store, &session->model->parameters));
+  start_anew(session->run, progress);
   return STATUS_OK;
 }
 
-enum status snapshot_restore(const char *path, struct session *session, bool reset_data, bool reset_schedule,
-                             struct progress *progress) {
+enum status snapshot_restore(const char *path, struct session *session, struct progress *progress) {
   struct weights_summary summary;
   struct store *store;
   TRY(weights_load(path, session->model, &summary));
   TRY(store_open(path, &store));
-  enum status status = restore(store, session, reset_data, reset_schedule, progress);
+  enum status status = restore(store, session, progress);
   store_close(store);
   return status == STATUS_OK ? STATUS_OK : error_context(status, "%s", path);
+}
+
+static enum status check_moments(struct store *store, const char *path, const struct parameters *list) {
+  for (int kind = 1; kind < KINDS; kind++)
+    for (int i = 0; i < list->count; i++) {
+      if (!list->items[i]->trainable)
+        continue;
+      char *name = text_format("%s%s", kind_prefix[kind], list->items[i]->name);
+      const enum status status = weights_check_shape(store, path, name, list->items[i]);
+      memory_release(name);
+      TRY(status);
+    }
+  return STATUS_OK;
+}
+
+enum status snapshot_check(const char *path, const struct session *session) {
+  struct store *store;
+  struct progress progress;
+  double batch;
+  TRY(weights_check(path, session->model));
+  TRY(store_open(path, &store));
+  enum status status = restore_progress(store, &progress);
+  if (status == STATUS_OK)
+    status = store_read_number(store, "progress/global_batch", &batch);
+  if (status == STATUS_OK && !run_resets(session->run, "optimizer"))
+    status = check_moments(store, path, &session->model->parameters);
+  store_close(store);
+  return status;
 }

@@ -18,8 +18,8 @@ enum status weights_read_config(const char *path, struct clip_config *config) {
   return status;
 }
 
-static enum status check_shape(struct store *store, const char *path, const char *name,
-                               const struct parameter *parameter) {
+enum status weights_check_shape(struct store *store, const char *path, const char *name,
+                                const struct parameter *parameter) {
   enum dtype dtype;
   int axes;
   int64_t shape[TENSOR_AXES_MAX], count = 1;
@@ -40,17 +40,14 @@ static enum status check_shape(struct store *store, const char *path, const char
     text_append_format(&text, "%s%lld", i ? ", " : "", (long long)parameter->shape[i]);
   enum status status =
       error_set(STATUS_INPUT, "%s: %s has shape [%s] in the model: the weights belong to another configuration", path,
-                parameter->name, text.data);
+                name, text.data);
   text_release(&text);
   return status;
 }
 
-static enum status load_one(struct store *store, const char *path, struct parameters *list, struct parameter *parameter,
-                            float *buffer) {
-  char *name = text_format("model/%s", parameter->name);
-  enum status status = check_shape(store, path, name, parameter);
-  if (status == STATUS_OK)
-    status = store_read(store, name, DTYPE_F32, parameter->count, buffer);
+static enum status load_one(struct store *store, const char *path, const char *name, struct parameters *list,
+                            struct parameter *parameter, float *buffer) {
+  enum status status = store_read(store, name, DTYPE_F32, parameter->count, buffer);
   for (int64_t i = 0; status == STATUS_OK && i < parameter->count; i++)
     if (!isfinite(buffer[i]))
       status =
@@ -58,6 +55,25 @@ static enum status load_one(struct store *store, const char *path, struct parame
                     path, parameter->name, (long long)i);
   if (status == STATUS_OK)
     parameter_set(list, parameter, buffer);
+  return status;
+}
+
+/* Values are read unless `buffer` is NULL. */
+static enum status take_one(struct store *store, const char *path, struct parameters *list, struct parameter *parameter,
+                            float *buffer, struct weights_summary *summary) {
+  char *name = text_format("model/%s", parameter->name);
+  enum status status = STATUS_OK;
+  if (store_has(store, name)) {
+    status = weights_check_shape(store, path, name, parameter);
+    if (status == STATUS_OK && buffer)
+      status = load_one(store, path, name, list, parameter, buffer);
+    summary->taken++;
+  } else if (parameter->memory) {
+    summary->missing_memory++;
+  } else {
+    status = error_set(STATUS_INPUT, "%s: %s is missing: the weights belong to another configuration", path,
+                       parameter->name);
+  }
   memory_release(name);
   return status;
 }
@@ -99,39 +115,34 @@ static enum status check_left_over(struct store *store, const char *path, const 
   return status;
 }
 
-static enum status load_all(struct store *store, const char *path, struct model *model,
+static enum status take_all(struct store *store, const char *path, struct model *model, float *buffer,
                             struct weights_summary *summary) {
   struct parameters *list = &model->parameters;
-  int64_t largest = 1;
+  *summary = (struct weights_summary){0};
   for (int i = 0; i < list->count; i++)
-    largest = list->items[i]->count > largest ? list->items[i]->count : largest;
-  float *buffer = memory_allocate((size_t)largest * sizeof *buffer, "weights being read");
-  enum status status = STATUS_OK;
-  for (int i = 0; i < list->count && status == STATUS_OK; i++) {
-    struct parameter *parameter = list->items[i];
-    char *name = text_format("model/%s", parameter->name);
-    if (store_has(store, name)) {
-      status = load_one(store, path, list, parameter, buffer);
-      summary->taken++;
-    } else if (parameter->memory) {
-      summary->missing_memory++;
-    } else {
-      status = error_set(STATUS_INPUT, "%s: %s is missing: the weights belong to another configuration", path,
-                         parameter->name);
-    }
-    memory_release(name);
-  }
-  memory_release(buffer);
+    TRY(take_one(store, path, list, list->items[i], buffer, summary));
+  return check_left_over(store, path, model, summary);
+}
+
+enum status weights_check(const char *path, const struct model *model) {
+  struct weights_summary summary;
+  struct store *store;
+  TRY(store_open(path, &store));
+  const enum status status = take_all(store, path, (struct model *)model, NULL, &summary);
+  store_close(store);
   return status;
 }
 
 enum status weights_load(const char *path, struct model *model, struct weights_summary *summary) {
+  const struct parameters *list = &model->parameters;
   struct store *store;
-  *summary = (struct weights_summary){0};
+  int64_t largest = 1;
   TRY(store_open(path, &store));
-  enum status status = load_all(store, path, model, summary);
-  if (status == STATUS_OK)
-    status = check_left_over(store, path, model, summary);
+  for (int i = 0; i < list->count; i++)
+    largest = list->items[i]->count > largest ? list->items[i]->count : largest;
+  float *buffer = memory_allocate((size_t)largest * sizeof *buffer, "weights being read");
+  const enum status status = take_all(store, path, model, buffer, summary);
+  memory_release(buffer);
   store_close(store);
   if (status == STATUS_OK)
     model->device->op->forget_weights(model->device);

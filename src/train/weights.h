@@ -11,6 +11,11 @@ struct weights_summary {
   int taken, missing_memory, dropped_mlp;
 };
 enum status weights_load(const char *path, struct model *model, struct weights_summary *summary);
+/* The same checks, values aside, without taking anything. */
+enum status weights_check(const char *path, const struct model *model);
+/* Has the dataset `name` the shape of the parameter? `path` for the message. */
+enum status weights_check_shape(struct store *store, const char *path, const char *name,
+                                const struct parameter *parameter);
 /* The configuration that the file carries (run/config). */
 enum status weights_read_config(const char *path, struct clip_config *config);
 #endif

@@ -107,7 +107,6 @@ static enum status run_stage(const struct stage *stage, struct session *session,
                              const struct text *input) {
   enum status status = run_open(run, session->settings, path, input);
   if (status == STATUS_OK) {
-    run_watch_signals();
     run_report_status(run, "running", STATUS_OK, "");
     status = stage->run(session, false);
   }
@@ -165,6 +164,8 @@ int main(int argc, char **argv) {
     input_write_reference(stdout);
     return STATUS_OK;
   }
+  if (!command.check) /* before MPI starts: a launcher passes signals on to ranks that are still starting */
+    run_watch_signals();
   const bool parallel = !command.check || launched_in_parallel();
   enum status status = parallel ? comm_start(&argc, &argv) : STATUS_OK;
   if (status == STATUS_OK)

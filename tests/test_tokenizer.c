@@ -72,6 +72,11 @@ static void test_trained_vocabulary(void **state) {
   tokenizer_encode(tokenizer, scratch, "<end_of_text> after", 16, ids, &end);
   assert_int_equal(end, 1);
   assert_int_equal(tokenizer_encode(tokenizer, scratch, "", 16, ids, &end), 2);
+  /* U+0345 parts a word in two and gives no token itself */
+  const int64_t parted = tokenizer_encode(tokenizer, scratch, "the\xcd\x85the", 16, ids, &end);
+  int32_t apart[16];
+  assert_int_equal(tokenizer_encode(tokenizer, scratch, "the the", 16, apart, &end), parted);
+  assert_memory_equal(ids, apart, sizeof ids);
   tokenizer_scratch_release(scratch);
   tokenizer_close(tokenizer);
   char *again = train(524);

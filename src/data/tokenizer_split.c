@@ -23,7 +23,9 @@ static enum kind kind_at(const char *at, const char *stop, size_t *length) {
     return KIND_LETTER;
   if (step > 0 && text_in_ranges(code, text_numbers, text_numbers_count))
     return KIND_NUMBER;
-  return text_is_space(code) ? KIND_SPACE : KIND_OTHER;
+  /* U+0345, a mark whose capital is a letter, falls between the pattern's classes once case is ignored: it is skipped
+   */
+  return text_is_space(code) || code == 0x345 ? KIND_SPACE : KIND_OTHER;
 }
 
 /* Length of `pattern` at `at`, case aside, 0 when it is not there: the long s (C5 BF) stands for an s. */

@@ -32,6 +32,8 @@ static void test_clean(void **state) {
   check_clean("ﬁne ＦＵＬＬ e\xcc\x81", "fine full é");
   check_clean("ΟΔΟΣ ΣΑΣ", "οδος σας");
   check_clean("İ", "i\xcc\x87");
+  check_clean("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "각");
+  check_clean("가\xe1\x86\xa7", "가\xe1\x86\xa7"); /* U+11A7 behind a syllable stays */
   check_clean("&#150; &#x41; &#0; &notit; &P", "– a \xef\xbf\xbd ¬it; &p");
   check_clean("bad \xff byte", "bad \xef\xbf\xbd byte");
   check_clean("\x1b[31mred\x1b[0m \x07", "red");

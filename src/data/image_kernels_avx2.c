@@ -1,6 +1,3 @@
-#include "config.h"
-#ifdef HAVE_X86_KERNELS
-#pragma GCC target("avx2")
 #include "data/image_kernels.h"
 #include <immintrin.h>
 #include <string.h>
@@ -92,4 +89,3 @@ static void vertical(const uint8_t *const *rows, const int16_t *weights, int gro
 }
 
 const struct image_kernels image_kernels_avx2 = {"avx2", horizontal, vertical};
-#endif

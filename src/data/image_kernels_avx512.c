@@ -1,6 +1,3 @@
-#include "config.h"
-#ifdef HAVE_X86_KERNELS
-#pragma GCC target("avx512f,avx512bw,avx512vl")
 #include "data/image_kernels.h"
 #include <immintrin.h>
 #include <string.h>
@@ -97,4 +94,3 @@ static void vertical(const uint8_t *const *rows, const int16_t *weights, int gro
 }
 
 const struct image_kernels image_kernels_avx512 = {"avx512", horizontal, vertical};
-#endif

@@ -24,13 +24,35 @@ static bool plausible(const struct index_header *header, size_t bytes) {
   return sizeof *header + arrays + (size_t)(header->keys_bytes + header->suffix_bytes + header->note_bytes) == bytes;
 }
 
-/* `count` texts that end in NUL, one after another. */
-static const char **list_texts(const char *pool, int64_t pool_bytes, int64_t count) {
+/* Exactly `count` texts that end in NUL, one after another. */
+static bool holds_texts(const char *pool, int64_t pool_bytes, int64_t count) {
+  int64_t ends = 0;
+  for (int64_t i = 0; i < pool_bytes; i++)
+    ends += pool[i] == '\0';
+  return ends == count && (pool_bytes == 0 || pool[pool_bytes - 1] == '\0');
+}
+
+static const char **list_texts(const char *pool, int64_t count) {
   const char **texts = memory_allocate((size_t)(count + 1) * sizeof *texts, "index texts");
-  const char *end = pool + pool_bytes;
-  for (int64_t i = 0; i < count && pool < end; i++, pool += strlen(pool) + 1)
+  for (int64_t i = 0; i < count; i++, pool += strlen(pool) + 1)
     texts[i] = pool;
   return texts;
+}
+
+/* Nothing points out of the tar or out of the block. */
+static bool consistent(const struct index *index, const struct index_header *header) {
+  for (int64_t s = 0; s < index->samples; s++)
+    if (index->first[s] >= index->first[s + 1] || index->key_at[s] >= (uint64_t)header->keys_bytes)
+      return false;
+  for (int64_t m = 0; m < index->members; m++)
+    if (index->offset[m] < 0 || index->offset[m] > index->tar_bytes - (int64_t)index->size[m] ||
+        index->suffix[m] >= index->suffix_count)
+      return false;
+  const char *suffixes = index->keys + header->keys_bytes, *notes = suffixes + header->suffix_bytes;
+  return index->first[0] == 0 && index->first[index->samples] == index->members &&
+         holds_texts(index->keys, header->keys_bytes, index->samples) &&
+         holds_texts(suffixes, header->suffix_bytes, header->suffixes) &&
+         holds_texts(notes, header->note_bytes, header->notes);
 }
 
 bool index_adopt(void *block, size_t bytes, struct index *index) {
@@ -53,9 +75,13 @@ bool index_adopt(void *block, size_t bytes, struct index *index) {
   index->key_at = index->first + header->samples + 1;
   index->suffix = (const uint16_t *)(index->key_at + header->samples);
   index->keys = (const char *)(index->suffix + header->members);
-  index->suffix_names = list_texts(index->keys + header->keys_bytes, header->suffix_bytes, header->suffixes);
-  index->note_texts =
-      list_texts(index->keys + header->keys_bytes + header->suffix_bytes, header->note_bytes, header->notes);
+  if (!consistent(index, header)) {
+    *index = (struct index){0};
+    return false;
+  }
+  const char *suffixes = index->keys + header->keys_bytes;
+  index->suffix_names = list_texts(suffixes, header->suffixes);
+  index->note_texts = list_texts(suffixes + header->suffix_bytes, header->notes);
   return true;
 }
 

@@ -166,18 +166,20 @@ static enum status read_mlp(const struct reader *reader, struct tower_config *to
 
 static enum status read_image_size(const struct reader *reader, struct clip_config *config) {
   json_t *size = json_object_get(reader->object, "image_size");
+  json_int_t sides[2] = {config->image_height, config->image_width};
   if (json_is_array(size) && json_array_size(size) == 2) {
-    config->image_height = (int)json_integer_value(json_array_get(size, 0));
-    config->image_width = (int)json_integer_value(json_array_get(size, 1));
+    sides[0] = json_integer_value(json_array_get(size, 0));
+    sides[1] = json_integer_value(json_array_get(size, 1));
   } else if (json_is_integer(size)) {
-    config->image_height = config->image_width = (int)json_integer_value(size);
+    sides[0] = sides[1] = json_integer_value(size);
   } else if (size) {
     return error_set(STATUS_INPUT, "%s: vision_cfg.image_size must be a whole number or [height, width]",
                      reader->source);
   }
-  if (config->image_height < 1 || config->image_width < 1 || config->image_height > 16384 ||
-      config->image_width > 16384)
+  if (sides[0] < 1 || sides[1] < 1 || sides[0] > 16384 || sides[1] > 16384)
     return error_set(STATUS_INPUT, "%s: vision_cfg.image_size is out of range", reader->source);
+  config->image_height = (int)sides[0];
+  config->image_width = (int)sides[1];
   return STATUS_OK;
 }
 
@@ -327,11 +329,13 @@ enum status config_check_memory(struct tower_config *tower, const char *source) 
 static enum status read_floats(json_t *list, const char *source, const char *key, float values[3]) {
   if (!list)
     return STATUS_OK;
-  if (!json_is_array(list) || json_array_size(list) != 3)
-    return error_set(STATUS_INPUT, "%s: preprocess_cfg.%s must be three numbers", source, key);
-  for (size_t i = 0; i < 3; i++)
-    values[i] = (float)json_number_value(json_array_get(list, i));
-  return STATUS_OK;
+  bool good = json_is_array(list) && json_array_size(list) == 3;
+  for (size_t i = 0; i < 3 && good; i++) {
+    const double value = json_number_value(json_array_get(list, i));
+    good = json_is_number(json_array_get(list, i)) && fabs(value) <= 1e6;
+    values[i] = good ? (float)value : 0;
+  }
+  return good ? STATUS_OK : error_set(STATUS_INPUT, "%s: preprocess_cfg.%s must be three numbers", source, key);
 }
 
 static enum status read_root(json_t *root, const char *source, struct clip_config *config) {
@@ -361,6 +365,8 @@ static enum status read_root(json_t *root, const char *source, struct clip_confi
   TRY(read_text(json_object_get(model, "text_cfg"), source, config));
   TRY(read_floats(json_object_get(preprocess, "mean"), source, "mean", config->image_mean));
   TRY(read_floats(json_object_get(preprocess, "std"), source, "std", config->image_std));
+  if (!(config->image_std[0] > 0 && config->image_std[1] > 0 && config->image_std[2] > 0))
+    return error_set(STATUS_INPUT, "%s: preprocess_cfg.std must be above 0", source);
   if (config->vision.layers > LAYERS_MAX || config->text.layers > LAYERS_MAX)
     return error_set(STATUS_INPUT, "%s: more than %d layers", source, LAYERS_MAX);
   return read_memory(memory ? memory : json_object_get(model, "memory"), source, config);

@@ -41,6 +41,8 @@ static const char **list_texts(const char *pool, int64_t count) {
 
 /* Nothing points out of the tar or out of the block. */
 static bool consistent(const struct index *index, const struct index_header *header) {
+  if (index->tar_bytes < 0)
+    return false;
   for (int64_t s = 0; s < index->samples; s++)
     if (index->first[s] >= index->first[s + 1] || index->key_at[s] >= (uint64_t)header->keys_bytes)
       return false;

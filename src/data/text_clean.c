@@ -116,38 +116,6 @@ static void replace_characters(struct codes *codes) {
   codes_release(&plain);
 }
 
-/* Appends the composed form of a stretch. */
-static void append_composed(const struct codes *stretch, struct codes *out) {
-  struct text plain = {0};
-  codes_write_utf8(stretch, &plain);
-  utf8proc_uint8_t *composed = NULL;
-  const utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)plain.data, (utf8proc_ssize_t)plain.length,
-                                               &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-  if (length >= 0)
-    codes_append_utf8(out, (const char *)composed, (size_t)length);
-  else
-    codes_append_all(out, stretch->data, stretch->length);
-  free(composed);
-  text_release(&plain);
-}
-
-/* utf8proc swallows U+11A7 behind a Hangul syllable, though it composes with nothing: the text is composed in stretches
- * between them. */
-static void normalize_nfc(struct codes *codes) {
-  enum { BEFORE_FIRST_TRAILING_CONSONANT = 0x11a7 };
-  struct codes out = {0};
-  for (size_t at = 0; at < codes->length;) {
-    struct codes stretch = {.data = codes->data + at};
-    while (at < codes->length && codes->data[at] != BEFORE_FIRST_TRAILING_CONSONANT)
-      stretch.length++, at++;
-    append_composed(&stretch, &out);
-    if (at < codes->length)
-      codes_append(&out, codes->data[at++]);
-  }
-  codes_swap(codes, &out);
-  codes_release(&out);
-}
-
 static bool contains(const struct codes *codes, int32_t wanted) {
   for (size_t i = 0; i < codes->length; i++)
     if (codes->data[i] == wanted)
@@ -155,9 +123,12 @@ static bool contains(const struct codes *codes, int32_t wanted) {
   return false;
 }
 
-/* The repairs over and over until nothing changes. */
+/* The repairs over and over until nothing changes. Text that is garbled or escaped deeper than this is hostile, and is
+ * left as it then is, so that the time stays in proportion to its length. */
 static void fix_segment(struct codes *codes, bool unescape) {
+  enum { ROUNDS_MAX = 20 };
   struct codes before = {0};
+  int rounds = 0;
   do {
     before.length = 0;
     codes_append_all(&before, codes->data, codes->length);
@@ -165,8 +136,8 @@ static void fix_segment(struct codes *codes, bool unescape) {
       text_unescape_careful(codes);
     text_fix_mojibake(codes);
     replace_characters(codes);
-    normalize_nfc(codes);
-  } while (!codes_equal(&before, codes));
+    text_compose(codes);
+  } while (++rounds < ROUNDS_MAX && !codes_equal(&before, codes));
   codes_release(&before);
 }
 

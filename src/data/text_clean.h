@@ -25,6 +25,8 @@ void codes_release(struct codes *codes);
 bool text_is_space(int32_t code);
 /* UTF-8 that a one-byte encoding garbled is read again as UTF-8, as far as it looks like that. */
 void text_fix_mojibake(struct codes *codes);
+/* Unicode's normal form C. */
+void text_compose(struct codes *codes);
 /* HTML entities as HTML5 says: names without semicolons too, the longest that fits. */
 void text_unescape(struct codes *codes);
 /* Only what ends in a semicolon and is one whole entity, and names in capitals. */

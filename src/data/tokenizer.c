@@ -35,27 +35,11 @@ int32_t tokenizer_byte_code(uint8_t byte) {
   return id < 188 ? byte : 0x100 + id - 188;
 }
 
-static uint64_t hash_pair(int32_t left, int32_t right) {
-  uint64_t x = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-  return x ^ x >> 29;
-}
-
 static uint64_t hash_bytes(const char *bytes, size_t length) {
   uint64_t x = 1469598103934665603u;
   for (size_t i = 0; i < length; i++)
     x = (x ^ (uint8_t)bytes[i]) * 1099511628211u;
   return x ^ x >> 31;
-}
-
-/* The merge of two symbols, or -1. Ids rise with rank. */
-static int32_t find_merge(const struct tokenizer *tokenizer, int32_t left, int32_t right) {
-  for (uint64_t slot = hash_pair(left, right) & tokenizer->mask;; slot = (slot + 1) & tokenizer->mask) {
-    const struct merge *merge = &tokenizer->merges[slot];
-    if (merge->id == 0)
-      return -1;
-    if (merge->left == left && merge->right == right)
-      return merge->id;
-  }
 }
 
 static int32_t find_symbol(const struct tokenizer *tokenizer, const char *name, size_t length) {
@@ -108,7 +92,7 @@ static enum status add_merge(struct tokenizer *tokenizer, const char *line, size
   struct text joined = {0};
   text_append(&joined, line, first);
   text_append(&joined, space + 1, second);
-  uint64_t slot = hash_pair(left, right) & tokenizer->mask;
+  uint64_t slot = tokenizer_hash_pair(left, right) & tokenizer->mask;
   while (tokenizer->merges[slot].id != 0)
     slot = (slot + 1) & tokenizer->mask;
   tokenizer->merges[slot] = (struct merge){left, right, tokenizer->count};
@@ -133,10 +117,9 @@ static enum status read_all(const char *path, struct text *content) {
 }
 
 static enum status parse(struct tokenizer *tokenizer, const struct text *content) {
-  const char *end = content->data + content->length,
-             *line = content->length ? memchr(content->data, '\n', content->length) : NULL;
-  if (!line)
+  if (content->length == 0 || !memchr(content->data, '\n', content->length))
     return error_set(STATUS_INPUT, "there is no line of merges");
+  const char *end = content->data + content->length, *line = memchr(content->data, '\n', content->length);
   size_t lines = 0;
   for (const char *at = line; at && lines < OFFICIAL_MERGES; at = memchr(at + 1, '\n', (size_t)(end - at - 1)))
     lines++;
@@ -218,32 +201,6 @@ int32_t tokenizer_end_id(const struct tokenizer *tokenizer) {
   return tokenizer->count - 1;
 }
 
-/* Lowest rank first, all its places from left to right. ids[length] holds bytes in, symbols out; ranks[i] is the merge
- * of i and i + 1. */
-static size_t merge_symbols(const struct tokenizer *tokenizer, int32_t *ids, int32_t *ranks, size_t length) {
-  for (size_t i = 0; i + 1 < length; i++)
-    ranks[i] = find_merge(tokenizer, ids[i], ids[i + 1]);
-  while (length > 1) {
-    int32_t best = INT32_MAX;
-    for (size_t i = 0; i + 1 < length; i++)
-      best = ranks[i] >= 0 && ranks[i] < best ? ranks[i] : best;
-    if (best == INT32_MAX)
-      break;
-    size_t kept = 0;
-    for (size_t i = 0; i < length; kept++) {
-      const bool merged = i + 1 < length && ranks[i] == best;
-      ids[kept] = merged ? best : ids[i];
-      const bool touched = merged || (kept > 0 && ids[kept - 1] == best);
-      i += merged ? 2 : 1;
-      ranks[kept] = ranks[i - 1]; /* the pair of this symbol and the next, not yet merged */
-      if (kept > 0 && touched)
-        ranks[kept - 1] = find_merge(tokenizer, ids[kept - 1], ids[kept]);
-    }
-    length = kept;
-  }
-  return length;
-}
-
 struct cached { /* a word and its ids in the arenas */
   uint64_t hash;
   uint32_t offset, length, first_id, id_count;
@@ -257,8 +214,7 @@ struct tokenizer_scratch {
   size_t cached;
   int32_t *cached_ids;
   size_t cached_id_count, cached_id_capacity;
-  int32_t *ids, *ranks;
-  size_t capacity;
+  struct merge_space space;
 };
 
 struct tokenizer_scratch *tokenizer_scratch_new(void) {
@@ -274,8 +230,7 @@ void tokenizer_scratch_release(struct tokenizer_scratch *scratch) {
   text_release(&scratch->words);
   memory_release(scratch->cache);
   memory_release(scratch->cached_ids);
-  memory_release(scratch->ids);
-  memory_release(scratch->ranks);
+  merge_space_release(&scratch->space);
   memory_release(scratch);
 }
 
@@ -285,16 +240,14 @@ static void clear_cache(struct tokenizer_scratch *scratch) {
   scratch->cached = scratch->cached_id_count = 0;
 }
 
+/* The ids are left in scratch->space.ids. */
 static size_t encode_word(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch, const char *word,
                           size_t length) {
-  if (length > scratch->capacity) {
-    scratch->capacity = length * 2;
-    scratch->ids = memory_resize(scratch->ids, scratch->capacity * sizeof *scratch->ids, "tokenizer");
-    scratch->ranks = memory_resize(scratch->ranks, scratch->capacity * sizeof *scratch->ranks, "tokenizer");
-  }
+  merge_space_reserve(&scratch->space, length);
+  int32_t *ids = scratch->space.ids;
   for (size_t i = 0; i < length; i++)
-    scratch->ids[i] = tokenizer->byte_id[(uint8_t)word[i]] + (i + 1 == length ? BYTE_SYMBOLS : 0);
-  return merge_symbols(tokenizer, scratch->ids, scratch->ranks, length);
+    ids[i] = tokenizer->byte_id[(uint8_t)word[i]] + (i + 1 == length ? BYTE_SYMBOLS : 0);
+  return tokenizer_merge(tokenizer, &scratch->space, length);
 }
 
 static void remember(struct tokenizer_scratch *scratch, struct cached *entry, uint64_t hash, const char *word,
@@ -307,7 +260,7 @@ static void remember(struct tokenizer_scratch *scratch, struct cached *entry, ui
   *entry = (struct cached){hash, (uint32_t)scratch->words.length, (uint32_t)length, (uint32_t)scratch->cached_id_count,
                            (uint32_t)count};
   text_append(&scratch->words, word, length);
-  memcpy(scratch->cached_ids + scratch->cached_id_count, scratch->ids, count * sizeof *scratch->ids);
+  memcpy(scratch->cached_ids + scratch->cached_id_count, scratch->space.ids, count * sizeof *scratch->space.ids);
   scratch->cached_id_count += count;
   scratch->cached++;
 }
@@ -317,7 +270,7 @@ static const int32_t *word_ids(const struct tokenizer *tokenizer, struct tokeniz
                                size_t length, size_t *count) {
   if (length > CACHE_WORD_BYTES) {
     *count = encode_word(tokenizer, scratch, word, length);
-    return scratch->ids;
+    return scratch->space.ids;
   }
   if (scratch->cached == CACHE_WORDS)
     clear_cache(scratch);

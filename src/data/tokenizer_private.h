@@ -26,6 +26,19 @@ void tokenizer_byte_order(uint8_t order[256]);
 /* The code point that writes a byte in a vocabulary file. */
 int32_t tokenizer_byte_code(uint8_t byte);
 
+uint64_t tokenizer_hash_pair(int32_t left, int32_t right);
+
+struct merge_space { /* of one thread; ids[capacity]: symbols in, merged symbols out */
+  int32_t *ids, *ranks, *next, *previous;
+  uint64_t *heap;
+  size_t capacity, long_capacity, heap_capacity;
+};
+void merge_space_reserve(struct merge_space *space, size_t length);
+void merge_space_release(struct merge_space *space);
+/* Merges space->ids[0 .. length - 1]: the lowest rank first, all its places from left to right. Returns how many
+ * symbols are left. The time grows with length log length. */
+size_t tokenizer_merge(const struct tokenizer *tokenizer, struct merge_space *space, size_t length);
+
 enum piece_kind { PIECE_WORD, PIECE_START, PIECE_END };
 struct piece {
   const char *bytes;

@@ -17,7 +17,11 @@ enum isa isa_of_machine(void) {
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return ISA_AVX2;
+#if defined __clang__ && __clang_major__ < 16 /* which do not know the name */
+  return ISA_AVX512;
+#else
   return __builtin_cpu_supports("avx512bf16") ? ISA_AVX512BF16 : ISA_AVX512;
+#endif
 }
 #else
 enum isa isa_of_machine(void) {

@@ -1,4 +1,5 @@
 /* Headline and tables of results. */
+#include "base/text.h"
 #include "report.h"
 #include <inttypes.h>
 #include <math.h>
@@ -67,16 +68,25 @@ static const struct measure *best_of(const struct report *report, const char *se
   return best;
 }
 
+/* The split of drawn scenes that the data set shows: its keys begin with the name ("test00000000"). */
+static const json_t *split_of(const struct report *report, const char *set) {
+  const json_t *splits = json_object_get(report->world, "splits"), *split;
+  const char *name;
+  for (int r = 0; r < report->result_count; r++) {
+    const struct features *features = &report->results[r].features;
+    if (strcmp(data_set_of(&report->results[r]), set) != 0 || !features->keys)
+      continue;
+    json_object_foreach((json_t *)splits, name,
+                        split) if (strncmp(features->keys[0], name, strlen(name)) == 0) return split;
+  }
+  return NULL;
+}
+
 /* What a perfect reader expects of R@1 on short captions, from world.json; NAN when it is not known. */
 static double ceiling_of(const struct report *report, const char *set, const char *name) {
-  char split[64];
-  size_t length = strcspn(set, "-");
-  if (!report->world || strcmp(set + length, "-short") != 0 || length >= sizeof split)
+  if (!report->world || !text_ends_with(set, "-short"))
     return NAN;
-  snprintf(split, sizeof split, "%.*s", (int)length, set);
-  json_t *splits = json_object_get(report->world, "splits"),
-         *found = json_object_get(splits ? splits : report->world, split);
-  json_t *ceiling = json_object_get(json_object_get(found, "short_ceiling"), name);
+  json_t *ceiling = json_object_get(json_object_get(split_of(report, set), "short_ceiling"), name);
   return ceiling ? json_number_value(ceiling) : NAN;
 }
 

@@ -18,6 +18,7 @@ struct distill_state {
   float *teacher_features, *student_features, *dstudent; /* device [batch,E] */
   float *host_features;
   struct teacher_cache *cache;
+  int64_t cached, seen; /* samples of this rank whose features the cache had; all */
 };
 
 static enum distill_loss kind_of(const char *name) {
@@ -73,9 +74,11 @@ static bool read_cached(struct distill_state *state, struct session *session, co
   const int64_t width = session->model->config.embed_dim;
   if (!state->cache)
     return false;
+  state->seen += micro->count;
   for (int i = 0; i < micro->count; i++)
     if (!teacher_cache_read(state->cache, micro->samples[i], state->host_features + i * width))
       return false;
+  state->cached += micro->count;
   session->device->op->copy_in(session->device, state->teacher_features, state->host_features,
                                (size_t)(micro->count * width) * sizeof(float));
   return true;
@@ -143,6 +146,8 @@ static void close_state(void *opaque) {
   device->op->release(device, state->dstudent);
   tower_run_release(state->student);
   tower_run_release(state->teacher);
+  if (state->cache)
+    report_message("teacher.cache: %lld of %lld features were there", (long long)state->cached, (long long)state->seen);
   teacher_cache_close(state->cache);
   memory_release(state->host_features);
   memory_release(state);

@@ -46,8 +46,8 @@ enum status teacher_cache_open(const char *path, const char *key, int64_t count,
   memory_release(text);
   TRY(comm_agree(comm_rank() == 0 ? prepare(path, header) : STATUS_OK));
   int file = open(path, O_RDWR | O_CLOEXEC);
-  if (file < 0)
-    return error_set(STATUS_SYSTEM, "cannot open teacher.cache %s: %s", path, strerror(errno));
+  TRY(comm_agree(file >= 0 ? STATUS_OK
+                           : error_set(STATUS_SYSTEM, "cannot open teacher.cache %s: %s", path, strerror(errno))));
   struct teacher_cache *cache = memory_allocate(sizeof *cache, "teacher cache");
   *cache = (struct teacher_cache){.file = file,
                                   .width = width,

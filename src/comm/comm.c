@@ -269,8 +269,10 @@ enum status comm_agree(enum status mine) {
     int32_t status;
     char message[MESSAGE_BYTES];
   } failure = {.status = mine};
-  if (failing == comm.rank)
+  if (failing == comm.rank && failing == 0)
     snprintf(failure.message, sizeof failure.message, "%s", error_message());
+  else if (failing == comm.rank) /* rank 0 found nothing wrong: where it is wrong is part of the message */
+    snprintf(failure.message, sizeof failure.message, "rank %d on %s: %s", comm.rank, comm_host(), error_message());
   comm_broadcast(&failure, sizeof failure, failing);
   return error_set((enum status)failure.status, "%s", failure.message);
 }

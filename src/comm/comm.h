@@ -43,6 +43,6 @@ double comm_all_reduce_wait(void);
 double comm_all_reduce_busy_seconds(void); /* time that reductions took in all, since start */
 
 /* All ranks leave with the same status: the lowest failing rank's, whose message is recorded on every rank
- * (error_message). Collective. */
+ * (error_message), with the rank and its host where rank 0 is not among them. Collective. */
 enum status comm_agree(enum status mine);
 #endif

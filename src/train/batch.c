@@ -26,6 +26,51 @@ static void draw_kept(const struct session *session, int64_t step, int64_t sampl
       keep[chosen++] = j;
 }
 
+void session_open_micro_batches(struct session *session, bool short_captions, bool tokens) {
+  struct device *device = session->device;
+  const struct clip_config *config = &session->model->config;
+  const size_t batch = (size_t)session->batch, ids = batch * (size_t)config->context_length * sizeof(int32_t);
+  const int grid = session->model->vision.tokens - 1;
+  const double wanted = session->settings->model.patch_dropout, dropout = wanted > 0 ? wanted : config->patch_dropout;
+  session->kept_patches = dropout > 0 ? (int)(grid * (1 - dropout)) : 0;
+  if (dropout > 0 && session->kept_patches < 1)
+    session->kept_patches = 1;
+  session->host_keep = memory_allocate(batch * (size_t)(session->kept_patches + 1) * sizeof(int32_t), "kept patches");
+  session->micro = memory_allocate((size_t)session->accumulation * sizeof *session->micro, "micro-batches");
+  for (int64_t a = 0; a < session->accumulation; a++) {
+    struct micro_batch *micro = &session->micro[a];
+    micro->images =
+        device->op->allocate(device, batch * (size_t)config->image_height * (size_t)config->image_width * 3, "images");
+    micro->samples = memory_allocate(batch * sizeof *micro->samples, "sample addresses");
+    if (tokens) {
+      micro->ids = device->op->allocate(device, ids, "token ids");
+      micro->end = device->op->allocate(device, batch * sizeof(int32_t), "token ids");
+    }
+    if (short_captions) {
+      micro->short_ids = device->op->allocate(device, ids, "token ids");
+      micro->short_end = device->op->allocate(device, batch * sizeof(int32_t), "token ids");
+    }
+    if (session->kept_patches)
+      micro->keep =
+          device->op->allocate(device, batch * (size_t)session->kept_patches * sizeof(int32_t), "kept patches");
+  }
+}
+
+static void close_micro_batch(struct device *device, struct micro_batch *micro) {
+  void *blocks[] = {micro->images, micro->ids, micro->end, micro->short_ids, micro->short_end, micro->keep};
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    if (blocks[i])
+      device->op->release(device, blocks[i]);
+  memory_release(micro->samples);
+}
+
+void session_close_micro_batches(struct session *session) {
+  for (int64_t a = 0; session->micro && a < session->accumulation; a++)
+    close_micro_batch(session->device, &session->micro[a]);
+  memory_release(session->micro);
+  memory_release(session->host_keep);
+}
+
 static void copy_ids(struct session *session, int32_t *to_ids, int32_t *to_end, const int32_t *ids, const int32_t *end,
                      int count) {
   struct device *device = session->device;

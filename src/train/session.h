@@ -36,6 +36,7 @@ struct session {
   const char *default_words[1];
 };
 
+/* All that open something are collective: one rank's failure is every rank's, with its message. */
 enum status session_open_device(struct session *session);
 /* Reads a model: configuration (built-in, JSON, or from the weights), activation, memory group when `with_memory`,
  * trainable marks `words`, weights or initial values. `training` gives gradients and moments. Used for the model and,
@@ -57,6 +58,9 @@ int session_loader_threads(const struct settings *settings);
 struct image_limits session_image_limits(const struct settings *settings);
 void session_close(struct session *session);
 
+/* Buffers of the accumulation's micro-batches, made with the training data. */
+void session_open_micro_batches(struct session *session, bool short_captions, bool tokens);
+void session_close_micro_batches(struct session *session);
 /* The next micro-batch from the loader, copied to the device. */
 void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds);
 struct tower_input micro_batch_images(const struct micro_batch *micro);

@@ -73,11 +73,51 @@ static enum status open_source(struct source *source, const struct source_option
   return STATUS_OK;
 }
 
-enum status source_open(const struct source_options *options, struct source **result) {
+static struct source *new_source(void) {
   struct source *source = memory_allocate(sizeof *source, "source");
-  *result = NULL;
-  source->threads = options->threads > 0 ? options->threads : 1;
+  source->threads = 1;
   source->fingerprint = 0xcbf29ce484222325u;
+  return source;
+}
+
+enum status source_open_csv_alone(const struct source_options *options, struct source **result) {
+  struct source *source = new_source();
+  *result = source;
+  enum status status = open_source(source, options);
+  if (status == STATUS_OK)
+    status = source_open_csv(source, options);
+  if (status == STATUS_OK)
+    return STATUS_OK;
+  source_close(source);
+  *result = NULL;
+  return status;
+}
+
+enum status source_open_files(char *const *names, char *const *paths, int64_t count, struct source **result) {
+  struct source *source = new_source();
+  source->file_names = names;
+  source->file_paths = paths;
+  source->count = count;
+  for (int64_t i = 0; i < count; i++)
+    source->fingerprint = source_hash(source->fingerprint, names[i], strlen(names[i]) + 1);
+  *result = source;
+  return STATUS_OK;
+}
+
+static enum status read_file(const struct source *source, int64_t sample, struct text *image, struct text *caption) {
+  if (caption)
+    text_clear(caption);
+  if (!image)
+    return STATUS_OK;
+  text_clear(image);
+  return file_read(source->file_paths[sample], image);
+}
+
+enum status source_open(const struct source_options *options, struct source **result) {
+  struct source *source = new_source();
+  *result = NULL;
+  if (options->threads > 0)
+    source->threads = options->threads;
   if (options->index_directory && *options->index_directory)
     source->index_directory = memory_copy_string(options->index_directory, "index directory");
   enum status status = comm_agree(open_source(source, options));
@@ -147,6 +187,8 @@ const int64_t *source_shard_bounds(const struct source *source, char *const **pa
 
 const char *source_key(const struct source *source, int64_t sample) {
   int64_t local;
+  if (source->file_names)
+    return source->file_names[sample];
   if (source->is_csv)
     return source->csv.paths.data + ((const int64_t *)source->csv.path_at.data)[sample];
   const struct index *index = &source->index[source_shard_of(source, sample, &local)];
@@ -155,14 +197,17 @@ const char *source_key(const struct source *source, int64_t sample) {
 
 const char *source_location(const struct source *source, int64_t sample) {
   int64_t local;
+  if (source->file_paths)
+    return source->file_paths[sample];
   return source->paths[source->is_csv ? 0 : source_shard_of(source, sample, &local)];
 }
 
 enum status source_read(struct source *source, int64_t sample, struct text *image, struct text *caption) {
   if (sample < 0 || sample >= source->count)
     return error_set(STATUS_INPUT, "sample %lld of %lld", (long long)sample, (long long)source->count);
-  TRY(source->is_csv ? source_read_csv(source, sample, image, caption)
-                     : source_read_shard(source, sample, image, caption));
+  TRY(source->file_paths ? read_file(source, sample, image, caption)
+      : source->is_csv   ? source_read_csv(source, sample, image, caption)
+                         : source_read_shard(source, sample, image, caption));
   if (image && image->length == 0)
     return error_set(STATUS_INPUT, "the image is empty");
   if (caption && caption->length > 0 &&

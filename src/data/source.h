@@ -21,6 +21,8 @@ struct source_options {
 struct source;
 /* Collective: the ranks share the making of indices, and all leave with the same status. */
 enum status source_open(const struct source_options *options, struct source **source);
+/* Images that are files, without captions: names (the keys) and paths [count], which must outlive the source. */
+enum status source_open_files(char *const *names, char *const *paths, int64_t count, struct source **source);
 void source_close(struct source *source);
 int64_t source_count(const struct source *source);
 /* What was left out while indexing: members without a partner, names with "..", truncated shards: number, and sentences

@@ -25,6 +25,7 @@ struct source {
   struct name_list images, captions;
   bool caption_is_json;
   bool is_csv;
+  char *const *file_names, *const *file_paths; /* [count] of a list of files, borrowed; else NULL */
 
   struct index *index; /* [path_count] */
   uint32_t **kept;     /* [path_count] samples with image and caption; NULL: all of the shard */
@@ -40,6 +41,8 @@ struct source {
 };
 
 void source_add_reason(struct source *source, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A csv for one rank alone; not collective. */
+enum status source_open_csv_alone(const struct source_options *options, struct source **source);
 enum status source_open_csv(struct source *source, const struct source_options *options);
 enum status source_read_csv(const struct source *source, int64_t sample, struct text *image, struct text *caption);
 enum status source_open_shards(struct source *source);

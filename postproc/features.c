@@ -142,6 +142,22 @@ static enum status read_negatives(struct store *store, struct features *features
   return read_optional_strings(store, "negative/kind", features->negative_count, &features->kinds);
 }
 
+/* Lengths of captions need the context too: files of version 1 have neither. */
+static enum status read_tokens(struct store *store, struct features *features) {
+  char *context;
+  int64_t shape[TENSOR_AXES_MAX], count = features->set.text_count;
+  if (!store_has(store, "text/tokens") || store_read_attribute(store, "context_length", &context) != STATUS_OK)
+    return STATUS_OK;
+  features->context = atoi(context);
+  memory_release(context);
+  TRY(read_shape(store, "text/tokens", 1, shape));
+  if (shape[0] != count || features->context < 1)
+    return error_set(STATUS_INPUT, "/text/tokens has %" PRId64 " entries for %" PRId64 " texts, cut to %d tokens",
+                     shape[0], count, features->context);
+  features->tokens = memory_allocate((size_t)count * sizeof *features->tokens, "token counts");
+  return store_read(store, "text/tokens", DTYPE_I32, count, features->tokens);
+}
+
 static enum status read_set(struct store *store, struct features *features) {
   struct retrieval *set = &features->set;
   int64_t width;
@@ -159,6 +175,7 @@ static enum status read_set(struct store *store, struct features *features) {
   set->image_of_text = features->image_of_text;
   TRY(read_optional_strings(store, "image/key", set->image_count, &features->keys));
   TRY(read_optional_strings(store, "text/caption", set->text_count, &features->captions));
+  TRY(read_tokens(store, features));
   TRY(read_groups(store, features));
   return read_negatives(store, features);
 }
@@ -181,14 +198,43 @@ static char *label_of_path(const char *path) {
   return label;
 }
 
+static void read_attribute(struct store *store, const char *key, char **value) {
+  if (store_read_attribute(store, key, value) != STATUS_OK)
+    *value = NULL;
+}
+
 /* The model as eval calls it ("model" when it was given no label: then the path tells more). */
 static void read_names(struct store *store, struct features *features) {
-  if (store_read_attribute(store, "data_set", &features->data_set) != STATUS_OK)
-    features->data_set = NULL;
+  const struct {
+    const char *key;
+    char **value;
+  } attributes[] = {{"data_set", &features->data_set},
+                    {"data_set_note", &features->note},
+                    {"data_set_origin", &features->origin},
+                    {"protocol", &features->protocol},
+                    {"text_tower", &features->text_tower},
+                    {"checkpoint", &features->checkpoint},
+                    {"images_in_training", &features->in_training}};
+  for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
+    read_attribute(store, attributes[i].key, attributes[i].value);
   if (store_read_attribute(store, "model", &features->label) == STATUS_OK && strcmp(features->label, "model") != 0)
     return;
   memory_release(features->label);
   features->label = label_of_path(features->path);
+}
+
+/* Version 1 had no such attribute; what comes after ours may mean something else. */
+static enum status check_version(struct store *store) {
+  enum { VERSION = 2 };
+  char *version;
+  read_attribute(store, "format_version", &version);
+  const int number = version ? atoi(version) : 1;
+  memory_release(version);
+  return number <= VERSION ? STATUS_OK
+                           : error_set(STATUS_INPUT,
+                                       "format version %d is newer than this program reads (%d); use the memclip-* "
+                                       "tools of the version that wrote it",
+                                       number, VERSION);
 }
 
 enum status features_read(const char *path, struct features *features) {
@@ -196,7 +242,9 @@ enum status features_read(const char *path, struct features *features) {
   *features = (struct features){.path = memory_copy_string(path, "path")};
   enum status status = store_open(path, &store);
   if (status == STATUS_OK) {
-    status = read_set(store, features);
+    status = check_version(store);
+    if (status == STATUS_OK)
+      status = read_set(store, features);
     if (status != STATUS_OK && strstr(error_message(), path) == NULL)
       error_context(status, "%s", path);
     if (status == STATUS_OK)
@@ -223,16 +271,23 @@ void features_release(struct features *features) {
   memory_release(features->path);
   memory_release(features->label);
   memory_release(features->data_set);
+  memory_release(features->tokens);
+  char *attributes[] = {features->note,       features->origin,     features->protocol,
+                        features->text_tower, features->checkpoint, features->in_training};
+  for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
+    memory_release(attributes[i]);
   *features = (struct features){0};
 }
 
 struct measure_extras features_extras(const struct features *features) {
-  return (struct measure_extras){features->group,
-                                 features->negatives,
-                                 features->right_text,
-                                 features->negative_image,
-                                 (const char *const *)features->kinds,
-                                 features->negative_count};
+  return (struct measure_extras){.group = features->group,
+                                 .negatives = features->negatives,
+                                 .right_text = features->right_text,
+                                 .negative_image = features->negative_image,
+                                 .negative_kind = (const char *const *)features->kinds,
+                                 .negative_count = features->negative_count,
+                                 .tokens = features->tokens,
+                                 .context = features->context};
 }
 
 static void add_path(char ***paths, int *count, const char *path) {

@@ -16,7 +16,10 @@ struct features {
   int64_t *right_text, *negative_image; /* [Q] */
   char **kinds, **wrong;                /* [Q] or NULL */
   int64_t negative_count;
-  bool normalized_here; /* the file's features were not of length 1 */
+  int32_t *tokens;                                                        /* [M] of each text before cutting, or NULL */
+  int context;                                                            /* that texts were cut to; 0: not known */
+  char *note, *origin, *protocol, *text_tower, *checkpoint, *in_training; /* as eval wrote them, or NULL */
+  bool normalized_here;                                                   /* features were not of length 1 */
 };
 /* Reads and checks everything: shapes that fit, indices in range, finite numbers, no zero vectors. */
 enum status features_read(const char *path, struct features *features);

@@ -219,7 +219,13 @@ static void test_groups_and_negatives(void **state) {
   const char *const kinds[] = {"swap", "swap", "attribute"};
   struct measure_list list;
   measure_retrieval(&(struct retrieval){images, texts, 5, 5, 3, owner},
-                    &(struct measure_extras){group, negatives, right, image, kinds, 3}, 100, 0, &list);
+                    &(struct measure_extras){.group = group,
+                                             .negatives = negatives,
+                                             .right_text = right,
+                                             .negative_image = image,
+                                             .negative_kind = kinds,
+                                             .negative_count = 3},
+                    100, 0, &list);
   const struct measure *measure = measure_find(&list, "within_group_R@1");
   assert_non_null(measure);
   assert_true(measure->count == 4 && measure->value == 0.5);

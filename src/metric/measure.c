@@ -1,10 +1,10 @@
-#include "metric/measure.h"
+#include "metric/measure_private.h"
 #include "base/memory.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct measure *add_measure(struct measure_list *list, const char *prefix, const char *name, int64_t capacity) {
+struct measure *measure_add(struct measure_list *list, const char *prefix, const char *name, int64_t capacity) {
   list->items = memory_resize(list->items, (size_t)(list->count + 1) * sizeof *list->items, "measures");
   struct measure *measure = &list->items[list->count++];
   *measure = (struct measure){0};
@@ -14,7 +14,7 @@ static struct measure *add_measure(struct measure_list *list, const char *prefix
   return measure;
 }
 
-static void add_value(struct measure *measure, double value, int64_t image) {
+void measure_add_value(struct measure *measure, double value, int64_t image) {
   measure->values[measure->count] = value;
   measure->image[measure->count++] = image;
 }
@@ -29,14 +29,14 @@ static void add_direction(struct measure_list *list, const char *prefix, const i
   } statistics[] = {
       {"R@1", 1, false}, {"R@5", 5, false}, {"R@10", 10, false}, {"mean_rank", 0, false}, {"median_rank", 0, true}};
   for (size_t s = 0; s < sizeof statistics / sizeof statistics[0]; s++) {
-    struct measure *measure = add_measure(list, prefix, statistics[s].name, count);
+    struct measure *measure = measure_add(list, prefix, statistics[s].name, count);
     measure->rank = statistics[s].below == 0;
     measure->median = statistics[s].median;
     measure->chance = measure->rank ? NAN : chance[statistics[s].below];
     for (int64_t i = 0; i < count; i++)
       if (ranks[i] >= 0)
-        add_value(measure, measure->rank ? (double)(ranks[i] + 1) : ranks[i] < statistics[s].below,
-                  image_of_query ? image_of_query[i] : i);
+        measure_add_value(measure, measure->rank ? (double)(ranks[i] + 1) : ranks[i] < statistics[s].below,
+                          image_of_query ? image_of_query[i] : i);
   }
 }
 
@@ -134,20 +134,20 @@ static void add_groups(struct measure_list *list, const struct retrieval *set, c
   int64_t *first_text = first_image + groups, *next_image = first_text + groups, *next_text = next_image + images;
   chain_members(group, groups, images, NULL, first_image, next_image);
   chain_members(group, groups, texts, set->image_of_text, first_text, next_text);
-  struct measure *measure = add_measure(list, "within_group_", "R@1", texts);
+  struct measure *measure = measure_add(list, "within_group_", "R@1", texts);
   for (int64_t j = 0; j < texts; j++) {
     int64_t image = set->image_of_text[j], g = group[image];
     if (g < 0 || next_image[first_image[g]] < 0)
       continue;
-    add_value(measure, text_hits(set, j, first_image[g], next_image), image);
+    measure_add_value(measure, text_hits(set, j, first_image[g], next_image), image);
     measure->chance += 1.0 / (double)count_chain(first_image[g], next_image);
   }
-  measure = add_measure(list, "within_group_image_to_text_", "R@1", images);
+  measure = measure_add(list, "within_group_image_to_text_", "R@1", images);
   for (int64_t i = 0; i < images; i++) {
     int64_t g = group[i];
     if (g < 0 || next_image[first_image[g]] < 0 || first_text[g] < 0)
       continue;
-    add_value(measure, image_hits(set, i, first_text[g], next_text), i);
+    measure_add_value(measure, image_hits(set, i, first_text[g], next_text), i);
     measure->chance +=
         (double)count_own_texts(set, i, first_text[g], next_text) / (double)count_chain(first_text[g], next_text);
   }
@@ -162,7 +162,7 @@ static struct measure *find_or_add(struct measure_list *list, const char *prefix
   for (int i = 0; i < list->count; i++)
     if (strcmp(list->items[i].name, full) == 0)
       return &list->items[i];
-  return add_measure(list, prefix, name, capacity);
+  return measure_add(list, prefix, name, capacity);
 }
 
 static void add_negatives(struct measure_list *list, const struct retrieval *set, const struct measure_extras *extras) {
@@ -174,8 +174,8 @@ static void add_negatives(struct measure_list *list, const struct retrieval *set
       struct measure *measure = find_or_add(list, "negative_accuracy", kind, extras->negative_count);
       const float *image = set->images + extras->negative_image[q] * set->width;
       double right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
-      add_value(measure, right > score(image, extras->negatives + q * set->width, set->width),
-                extras->negative_image[q]);
+      measure_add_value(measure, right > score(image, extras->negatives + q * set->width, set->width),
+                        extras->negative_image[q]);
       measure->chance = 0.5;
     }
 }
@@ -203,25 +203,31 @@ static void finish_measure(struct measure *measure, int64_t images, int draws, u
     measure->interval = (struct interval){measure->value, measure->value};
 }
 
-void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed,
-                       struct measure_list *list) {
+void measure_ranked(const struct retrieval *set, const struct measure_extras *extras, const int64_t *text_ranks,
+                    const int64_t *image_ranks, int draws, uint64_t seed, struct measure_list *list) {
   *list = (struct measure_list){0};
-  int64_t *text_ranks = memory_allocate((size_t)(set->text_count + set->image_count + 1) * sizeof *text_ranks, "ranks");
-  int64_t *image_ranks = text_ranks + set->text_count;
   double image_chance[RECALL_MAX + 1] = {0}, text_chance[RECALL_MAX + 1] = {0};
   chance_of_images(set, image_chance);
   for (int k = 1; k <= RECALL_MAX; k++)
     text_chance[k] = fmin(1, k / (double)set->image_count);
-  metric_ranks(set, text_ranks, image_ranks);
   add_direction(list, "image_to_text_", image_ranks, set->image_count, NULL, image_chance);
   add_direction(list, "text_to_image_", text_ranks, set->text_count, set->image_of_text, text_chance);
-  memory_release(text_ranks);
   if (extras && extras->group)
     add_groups(list, set, extras->group);
   if (extras && extras->negative_count > 0)
     add_negatives(list, set, extras);
+  if (extras && extras->tokens)
+    measure_add_lengths(list, set, extras, text_ranks, image_ranks);
   for (int i = 0; i < list->count; i++)
     finish_measure(&list->items[i], set->image_count, draws, seed);
+}
+
+void measure_retrieval(const struct retrieval *set, const struct measure_extras *extras, int draws, uint64_t seed,
+                       struct measure_list *list) {
+  int64_t *text_ranks = memory_allocate((size_t)(set->text_count + set->image_count + 1) * sizeof *text_ranks, "ranks");
+  metric_ranks(set, text_ranks, text_ranks + set->text_count);
+  measure_ranked(set, extras, text_ranks, text_ranks + set->text_count, draws, seed, list);
+  memory_release(text_ranks);
 }
 
 const struct measure *measure_find(const struct measure_list *list, const char *name) {

@@ -21,6 +21,15 @@ void metric_image_to_text_ranks(const struct retrieval *set, int64_t first, int6
 
 /* Both from one pass over the scores: text_ranks [M], image_ranks [N]. */
 void metric_ranks(const struct retrieval *set, int64_t *text_ranks, int64_t *image_ranks);
+/* A share of that pass, for several processes: images first .. first+count-1 against all texts. image_ranks [count] are
+ * complete; text_counts [M] say how many of these images go before each text's own: summed over all shares, and at most
+ * N - 1, they are the ranks. `progress` (NULL allowed) hears from one thread how many texts are done. */
+struct metric_listener {
+  void (*progress)(void *context, int64_t done, int64_t total);
+  void *context;
+};
+void metric_rank_share(const struct retrieval *set, int64_t first, int64_t count,
+                       const struct metric_listener *listener, int64_t *text_counts, int64_t *image_ranks);
 
 struct recall_summary {
   double recall_1, recall_5, recall_10, mean_rank, median_rank;

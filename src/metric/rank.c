@@ -16,6 +16,7 @@ struct counting {
   float *row_score;  /* [image_count] score of the image's best text; +infinity without one */
   int64_t *row_best; /* [image_count] that text, -1 without one */
   int32_t *row_count, *column_count;
+  const struct metric_listener *listener; /* NULL: nobody listens */
 };
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -140,15 +141,18 @@ static void count_all(const struct counting *counting) {
     chunk.texts = smaller(panels * columns, end - chunk.first);
     chunk.panel_count = (chunk.texts + columns - 1) / columns;
     count_chunk(counting, &chunk);
+    if (counting->listener)
+      counting->listener->progress(counting->listener->context, chunk.first + chunk.texts - counting->first_text,
+                                   counting->text_count);
   }
   memory_release(chunk.best);
   memory_release(chunk.score);
   memory_release(chunk.panels);
 }
 
-/* text_ranks [counting->text_count] and image_ranks [counting->image_count]; either may be NULL. A score that is not a
+/* text_counts [counting->text_count] and image_ranks [counting->image_count]; either may be NULL. A score that is not a
  * number counts itself, hence the last rank as a bound. */
-static void rank_range(struct counting *counting, int64_t *text_ranks, int64_t *image_ranks) {
+static void rank_range(struct counting *counting, int64_t *text_counts, int64_t *image_ranks) {
   const struct retrieval *set = counting->set;
   counting->kernels = score_kernels_best();
   counting->text_score = memory_allocate((size_t)(set->text_count + 1) * sizeof *counting->text_score, "text scores");
@@ -162,8 +166,8 @@ static void rank_range(struct counting *counting, int64_t *text_ranks, int64_t *
   score_own_images(counting);
   find_best_texts(counting);
   count_all(counting);
-  for (int64_t j = 0; text_ranks && j < counting->text_count; j++)
-    text_ranks[j] = smaller(counting->column_count[j], set->image_count - 1);
+  for (int64_t j = 0; text_counts && j < counting->text_count; j++)
+    text_counts[j] = smaller(counting->column_count[j], set->image_count - 1);
   for (int64_t i = 0; image_ranks && i < counting->image_count; i++)
     image_ranks[i] = counting->row_best[i] < 0 ? -1 : smaller(counting->row_count[i], set->text_count - 1);
   memory_release(counting->column_count);
@@ -186,4 +190,12 @@ void metric_image_to_text_ranks(const struct retrieval *set, int64_t first, int6
 void metric_ranks(const struct retrieval *set, int64_t *text_ranks, int64_t *image_ranks) {
   rank_range(&(struct counting){.set = set, .image_count = set->image_count, .text_count = set->text_count}, text_ranks,
              image_ranks);
+}
+
+void metric_rank_share(const struct retrieval *set, int64_t first, int64_t count,
+                       const struct metric_listener *listener, int64_t *text_counts, int64_t *image_ranks) {
+  rank_range(
+      &(struct counting){
+          .set = set, .first_image = first, .image_count = count, .text_count = set->text_count, .listener = listener},
+      text_counts, image_ranks);
 }

@@ -226,7 +226,7 @@ static enum status check_eval(const struct reading *reading) {
   bool own = eval->datasets.count == 0;
   for (int i = 0; i < eval->datasets.count; i++) {
     const char *name = eval->datasets.items[i];
-    const bool shards = is(name, "val") || is(name, "val-short");
+    const bool shards = text_starts_with(name, "val") || is(name, "csv");
     own |= shards;
     if (!shards && empty(root_of(eval, name)))
       return blame(reading, "eval", "root", "must be given, or the root of %s itself", name);

@@ -78,7 +78,7 @@ struct eval_settings {
   char *root, *coco_root, *flickr30k_root, *iiw_root, *docci_root, *urban1k_root, *dci_root, *sharegpt4v_root,
       *protocol;
   int64_t batch_size;
-  bool save_features, memory_usage;
+  bool save_features, save_npy, memory_usage;
 };
 struct segment_settings {
   char *dataset, *root, *classes, *templates;

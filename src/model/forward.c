@@ -108,16 +108,19 @@ static void memory_forward(struct tower_run *run, int index) {
   void *plain = memory->gated ? state->plain : state->branch;
   void *read = layer->out.weight ? state->mid : plain;
   linear_forward(run, &layer->in, rows, state->h, state->in, run->dtype);
-  device->op->memory_select(device, &(struct memory_select){.rows = rows,
-                                                            .heads = memory->heads,
-                                                            .n_keys = memory->n_keys,
-                                                            .knn = memory->knn,
-                                                            .half = memory->k_dim / 2,
-                                                            .dtype = run->dtype,
-                                                            .queries = state->in,
-                                                            .keys = layer->keys->compute,
-                                                            .index = state->index,
-                                                            .weight = state->weight});
+  const struct memory_select select = {.rows = rows,
+                                       .heads = memory->heads,
+                                       .n_keys = memory->n_keys,
+                                       .knn = memory->knn,
+                                       .half = memory->k_dim / 2,
+                                       .dtype = run->dtype,
+                                       .queries = state->in,
+                                       .keys = layer->keys->compute,
+                                       .index = state->index,
+                                       .weight = state->weight};
+  device->op->memory_select(device, &select);
+  if (run->input.watch)
+    run->input.watch->selected(run->input.watch->context, index / 2, &select);
   device->op->memory_read(device, &(struct memory_read){.rows = rows,
                                                         .entries = (int64_t)memory->heads * memory->knn,
                                                         .slots = layer->values->shape[0],

@@ -76,13 +76,19 @@ void tower_run_release(struct tower_run *run);
 bool tower_run_keeps(const struct tower_run *run); /* whether a backward may follow */
 size_t tower_run_bytes(struct model *model, struct tower *tower, int batch, bool keep, int kept);
 
+/* Told what a memory selected in a forward: index and weight of the call are filled (device). */
+struct memory_watch {
+  void (*selected)(void *context, int block, const struct memory_select *call);
+  void *context;
+};
 struct tower_input {
   int count;          /* samples, at most the run's batch */
   const void *images; /* device; u8 [B,h,w,3] or fp32 [B,3,h,w] */
   enum dtype image_dtype;
-  const int32_t *keep;      /* device [B,kept] ascending: patch dropout; NULL: all */
-  const int32_t *ids, *end; /* device; text: [B,context], [B] */
-  int tokens;               /* text: columns of ids that are used; every end < tokens */
+  const int32_t *keep;              /* device [B,kept] ascending: patch dropout; NULL: all */
+  const int32_t *ids, *end;         /* device; text: [B,context], [B] */
+  int tokens;                       /* text: columns of ids that are used; every end < tokens */
+  const struct memory_watch *watch; /* NULL: nobody listens */
 };
 void tower_begin(struct tower_run *run, const struct tower_input *input);
 /* Runs sublayers up to, not including, `until` (at most tower->count). */

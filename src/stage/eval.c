@@ -1,268 +1,351 @@
 /* Evaluation: features of both towers over all ranks, retrieval metrics, results.json and features files, for one or
- * several checkpoints. */
+ * several checkpoints, with their own text tower or the teacher's. */
 #include "stage/stage.h"
+#include "base/checksum.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
-#include "stage/eval_table.h"
+#include "stage/eval_job.h"
+#include "stage/eval_usage.h"
 #include "train/encode.h"
-#include "train/plan.h"
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 struct evaluation {
   struct session *session;
   struct eval_set *sets;
   int set_count;
-  json_t *results;        /* rank 0 */
-  float **teacher_images; /* per set: unit features of the teacher, NULL without one */
-  struct eval_row *rows;
-  int row_count;
+  struct eval_plan plan;
+  struct eval_features *teacher; /* [set_count], filled when first needed */
+  int opened;                    /* number of the checkpoint in session->model; -1: none */
+  char *weights_crc;             /* of it */
 };
 
-static const char *label_of(const struct settings *settings, int checkpoint) {
-  return checkpoint < settings->eval.labels.count ? settings->eval.labels.items[checkpoint] : "model";
-}
+struct job_result { /* what a job measured */
+  struct measure_list measures;
+  double images_per_second, similarity;
+  int64_t bad;
+};
 
-/* With one checkpoint the keys are the thesis's; with several the label comes first. */
-static void put(struct evaluation *evaluation, const char *label, const char *set, const char *name, double value) {
-  const bool several = evaluation->session->settings->eval.checkpoints.count > 1;
-  if (comm_rank() != 0)
-    return;
-  char *key = set ? text_format("%s%sretrieval_%s_%s", several ? label : "", several ? "." : "", set, name)
-                  : text_format("%s%s%s", several ? label : "", several ? "." : "", name);
-  json_object_set_new(evaluation->results, key, isfinite(value) ? json_real(value) : json_null());
-  memory_release(key);
-}
-
-static void put_measures(struct evaluation *evaluation, const char *label, const struct eval_set *set,
-                         const struct measure_list *list) {
-  for (int i = 0; i < list->count; i++) {
-    const struct measure *measure = &list->items[i];
-    put(evaluation, label, set->name, measure->name, measure->value);
-    if (measure->rank)
-      continue;
-    char *low = text_format("%s_low", measure->name), *high = text_format("%s_high", measure->name);
-    put(evaluation, label, set->name, low, measure->interval.low);
-    put(evaluation, label, set->name, high, measure->interval.high);
-    memory_release(low);
-    memory_release(high);
-  }
-  put(evaluation, label, set->name, "num_image_samples", (double)set->image_count);
-  put(evaluation, label, set->name, "num_text_samples", (double)set->text_count);
-}
-
-/* Mean cosine of the image features to the teacher's. */
-static double similarity(const struct evaluation *evaluation, int set, const float *images) {
-  const int64_t count = evaluation->sets[set].image_count, width = evaluation->session->model->config.embed_dim;
-  const float *teacher = evaluation->teacher_images[set];
-  double sum = 0;
-  for (int64_t i = 0; i < count * width; i++)
-    sum += (double)teacher[i] * (double)images[i];
-  return sum / (double)count;
-}
-
-static enum status save_features(struct evaluation *evaluation, const char *label, const struct eval_set *set,
-                                 const struct eval_features *features) {
-  if (comm_rank() != 0 || !evaluation->session->settings->eval.save_features)
-    return STATUS_OK;
-  char *name = text_format("features/%s.%s.h5", set->name, label), *path = run_path(evaluation->session->run, name),
-       *directory = run_path(evaluation->session->run, "features");
-  enum status status = file_make_directories(directory);
-  if (status == STATUS_OK)
-    status = eval_set_write_features(path, set, features, label, evaluation->session->model->config.embed_dim);
-  memory_release(name);
-  memory_release(path);
-  memory_release(directory);
-  return status;
-}
-
-/* Encodes, measures and keeps one set with the session's model. */
-static enum status measure_set(struct evaluation *evaluation, const char *label, int number,
-                               struct eval_features *features, struct eval_row *row) {
-  struct session *session = evaluation->session;
-  struct eval_set *set = &evaluation->sets[number];
-  const int64_t width = session->model->config.embed_dim;
-  const struct encode_request request = {.session = session,
-                                         .model = session->model,
+static enum status encode_set_images(const struct evaluation *evaluation, struct model *model,
+                                     const struct eval_set *set, struct usage *usage, float **images, int64_t *bad) {
+  const struct encode_request request = {.session = evaluation->session,
+                                         .model = model,
                                          .source = set->source,
-                                         .batch = (int)session->settings->eval.batch_size,
+                                         .batch = (int)evaluation->session->settings->eval.batch_size,
                                          .progress = true,
-                                         .bad_sample = report_bad_sample};
-  int64_t bad = 0;
-  const double start = clock_seconds();
-  TRY(eval_set_tokenize(set, session));
-  TRY(encode_images(&request, features->images, NULL, &bad));
-  row->images_per_second = (double)set->image_count / (clock_seconds() - start);
-  encode_texts(&request, set->ids, set->end, set->text_count, features->texts);
-  if (set->negative_count)
-    encode_texts(&request, set->negative_ids, set->negative_end, set->negative_count, features->negatives);
-  if (comm_rank() == 0)
-    eval_set_measure(set, features, width, &row->measures);
-  if (evaluation->teacher_images[number])
-    row->similarity = similarity(evaluation, number, features->images);
-  put_measures(evaluation, label, set, &row->measures);
-  put(evaluation, label, set->name, "images_per_second", row->images_per_second);
-  put(evaluation, label, set->name, "similarity_to_teacher", row->similarity);
-  put(evaluation, label, set->name, "bad_images", (double)bad);
-  put(evaluation, label, set->name, "truncated_texts", (double)set->truncated);
-  return save_features(evaluation, label, set, features);
+                                         .bad_sample = report_bad_sample,
+                                         .run = evaluation->session->run,
+                                         .watch = usage ? usage_watch(usage) : NULL};
+  *images = memory_allocate((size_t)(set->image_count * model->config.embed_dim) * sizeof **images, "image features");
+  return encode_images(&request, *images, NULL, bad);
 }
 
-static enum status evaluate_set(struct evaluation *evaluation, const char *label, int number) {
-  const struct model *model = evaluation->session->model;
-  const struct eval_set *set = &evaluation->sets[number];
-  struct eval_row *row = &evaluation->rows[evaluation->row_count++];
-  struct eval_features features;
-  *row = (struct eval_row){.label = label,
-                           .set = set->name,
-                           .parameters = (double)parameters_count_elements(&model->parameters, false),
-                           .image_gflop = 1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block),
-                           .similarity = NAN,
-                           .images = set->image_count,
-                           .texts = set->text_count};
-  eval_features_allocate(&features, set, model->config.embed_dim);
-  enum status status = comm_agree(measure_set(evaluation, label, number, &features, row));
-  eval_features_release(&features);
-  return status;
-}
-
-static enum status open_model(struct session *session, const char *weights, const char *activation) {
-  const struct settings *settings = session->settings;
-  return session_open_model(session,
-                            &(struct model_request){.config = settings->model.config,
-                                                    .weights = weights,
-                                                    .activation = activation,
-                                                    .what = "model",
-                                                    .with_memory = true},
-                            &session->model);
-}
-
-static void put_model(struct evaluation *evaluation, const char *label) {
-  const struct model *model = evaluation->session->model;
-  put(evaluation, label, NULL, "parameters", (double)parameters_count_elements(&model->parameters, false));
-  put(evaluation, label, NULL, "image_gflop",
-      1e-9 * config_flops_image(&model->config, model->switches.pooled_last_block));
-  put(evaluation, label, NULL, "text_gflop",
-      1e-9 * config_flops_text(&model->config, model->config.context_length, model->switches.pooled_last_block));
-}
-
-static enum status evaluate_model(struct evaluation *evaluation, const char *weights, const char *label, bool first) {
-  struct session *session = evaluation->session;
-  if (!first) {
-    model_release(session->model);
-    session->model = NULL;
-    TRY(open_model(session, weights, session->settings->model.activation));
-  }
-  put_model(evaluation, label);
-  for (int set = 0; set < evaluation->set_count; set++)
-    TRY(evaluate_set(evaluation, label, set));
-  return STATUS_OK;
-}
-
-/* The teacher's image features, once per set. */
-static enum status encode_teacher(struct evaluation *evaluation) {
-  struct session *session = evaluation->session;
+static enum status open_teacher(struct session *session) {
   const struct teacher_settings *teacher = &session->settings->teacher;
-  evaluation->teacher_images =
-      memory_allocate((size_t)(evaluation->set_count + 1) * sizeof *evaluation->teacher_images, "teacher features");
-  if (!teacher->weights[0])
+  if (session->teacher)
     return STATUS_OK;
-  TRY(session_open_model(
+  return session_open_model(
       session,
       &(struct model_request){
           .config = teacher->config, .weights = teacher->weights, .activation = teacher->activation, .what = "teacher"},
-      &session->teacher));
-  if (session->teacher->config.embed_dim != session->model->config.embed_dim ||
-      session->teacher->config.image_height != session->model->config.image_height)
-    return error_set(STATUS_INPUT, "teacher.weights: its embeddings or images have another size than the model's: "
-                                   "similarity to the teacher is not defined");
-  for (int set = 0; set < evaluation->set_count; set++) {
-    struct encode_request request = {.session = session,
-                                     .model = session->teacher,
-                                     .source = evaluation->sets[set].source,
-                                     .batch = (int)session->settings->eval.batch_size,
-                                     .progress = true};
-    int64_t bad = 0;
-    evaluation->teacher_images[set] =
-        memory_allocate((size_t)(evaluation->sets[set].image_count * session->model->config.embed_dim) * sizeof(float),
-                        "teacher features");
-    TRY(encode_images(&request, evaluation->teacher_images[set], NULL, &bad));
+      &session->teacher);
+}
+
+/* The teacher's images, and its texts too when they are asked for, once per set. */
+static enum status encode_teacher(struct evaluation *evaluation, int set_number, bool texts) {
+  struct eval_features *features = &evaluation->teacher[set_number];
+  struct eval_set *set = &evaluation->sets[set_number];
+  struct session *session = evaluation->session;
+  int64_t bad = 0;
+  TRY(open_teacher(session));
+  features->width = session->teacher->config.embed_dim;
+  if (!features->images)
+    TRY(encode_set_images(evaluation, session->teacher, set, NULL, &features->images, &bad));
+  if (texts && !features->texts)
+    TRY(eval_set_encode_texts(set, session, session->teacher, features));
+  return STATUS_OK;
+}
+
+/* Mean cosine of two sets of unit rows. */
+static double similarity(const float *a, const float *b, int64_t count, int64_t width) {
+  double sum = 0;
+  for (int64_t i = 0; i < count * width; i++)
+    sum += (double)a[i] * (double)b[i];
+  return sum / (double)count;
+}
+
+static void put_number(json_t *values, const char *name, double value) {
+  json_object_set_new(values, name, isfinite(value) ? json_real(value) : json_null());
+}
+
+static void put_measure(json_t *values, const struct measure *measure) {
+  char *low = text_format("%s_low", measure->name), *high = text_format("%s_high", measure->name),
+       *count = text_format("%s_count", measure->name);
+  put_number(values, measure->name, measure->value);
+  put_number(values, low, measure->interval.low);
+  put_number(values, high, measure->interval.high);
+  if (measure->by_length || measure->by_truncation)
+    json_object_set_new(values, count, json_integer(measure->count));
+  memory_release(low);
+  memory_release(high);
+  memory_release(count);
+}
+
+static void put_model(json_t *values, const struct model *model) {
+  const struct clip_config *config = &model->config;
+  const bool pooled = model->switches.pooled_last_block;
+  json_object_set_new(values, "parameters", json_integer(parameters_count_elements(&model->parameters, false)));
+  put_number(values, "image_gflop", 1e-9 * config_flops_image(config, pooled));
+  put_number(values, "text_gflop", 1e-9 * config_flops_text(config, config->context_length, pooled));
+  json_object_set_new(values, "epoch", json_integer(0)); /* as the thesis's evaluators write it */
+}
+
+static json_t *make_record(const struct evaluation *evaluation, const struct eval_job *job,
+                           const struct job_result *result) {
+  const struct eval_set *set = job->set;
+  json_t *values = json_object();
+  put_model(values, evaluation->session->model);
+  for (int i = 0; i < result->measures.count; i++)
+    put_measure(values, &result->measures.items[i]);
+  json_object_set_new(values, "num_image_samples", json_integer(set->image_count));
+  json_object_set_new(values, "num_text_samples", json_integer(set->text_count));
+  put_number(values, "images_per_second", result->images_per_second);
+  put_number(values, "similarity_to_teacher", result->similarity);
+  json_object_set_new(values, "bad_images", json_integer(result->bad));
+  json_object_set_new(values, "truncated_texts", json_integer(set->truncated));
+  json_object_set_new(values, "images_in_training",
+                      set->in_training < 0 ? json_null() : json_integer(set->in_training));
+  return json_pack("{s:s, s:s, s:s, s:s, s:o}", "label", job->label, "set", set->name, "identity", job->identity,
+                   "protocol", evaluation->session->settings->eval.protocol, "values", values);
+}
+
+static enum status save_features(const struct evaluation *evaluation, const struct eval_job *job,
+                                 const struct eval_features *features) {
+  const struct settings *settings = evaluation->session->settings;
+  char *name = text_format("features/%s.%s.h5", job->set->name, job->label),
+       *path = run_path(evaluation->session->run, name), *directory = run_path(evaluation->session->run, "features"),
+       *npy_name = text_format("npy/%s.%s", job->set->name, job->label),
+       *npy = run_path(evaluation->session->run, npy_name);
+  const struct eval_origin origin = {.label = job->label,
+                                     .text = job->teacher_text ? "teacher" : "own",
+                                     .protocol = settings->eval.protocol,
+                                     .checkpoint = eval_plan_weights(settings, job->checkpoint),
+                                     .weights_crc = evaluation->weights_crc};
+  enum status status = STATUS_OK;
+  if (settings->eval.save_features) {
+    status = file_make_directories(directory);
+    if (status == STATUS_OK)
+      status = eval_set_write_features(path, job->set, features, &origin);
+  }
+  if (status == STATUS_OK && settings->eval.save_npy)
+    status = eval_set_write_npy(npy, job->set, features);
+  char *names[] = {name, path, directory, npy_name, npy};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    memory_release(names[i]);
+  return status;
+}
+
+static void tell(const struct eval_job *job, const struct job_result *result) {
+  report_message("%s of %s: text to image R@1 %.1f %%, image to text R@1 %.1f %%; %.0f images/s", job->set->name,
+                 job->label, 100 * measure_find(&result->measures, "text_to_image_R@1")->value,
+                 100 * measure_find(&result->measures, "image_to_text_R@1")->value, result->images_per_second);
+}
+
+/* Measures with images and texts that are there, and keeps what came out. */
+static enum status finish_job(struct evaluation *evaluation, struct eval_job *job, const struct eval_features *features,
+                              struct job_result *result) {
+  eval_set_measure(job->set, features, &result->measures);
+  enum status status = STATUS_OK;
+  if (comm_rank() == 0) {
+    tell(job, result);
+    status = save_features(evaluation, job, features);
+    if (status == STATUS_OK)
+      status = eval_job_finish(&evaluation->plan, job, make_record(evaluation, job, result));
+    if (status == STATUS_OK)
+      status = eval_write_results(evaluation->session, &evaluation->plan);
+  }
+  measure_release(&result->measures);
+  job->done = true;
+  return comm_agree(status);
+}
+
+static enum status check_widths(const struct session *session) {
+  const int own = session->model->config.embed_dim, teacher = session->teacher->config.embed_dim;
+  return own == teacher
+             ? STATUS_OK
+             : error_set(STATUS_INPUT, "eval.text='teacher': the teacher's embeddings have %d values, the model's %d",
+                         teacher, own);
+}
+
+/* Texts of a job: the model's own, or the teacher's; `own` is what the model's tower made. */
+static enum status run_job(struct evaluation *evaluation, struct eval_job *job, struct eval_features *own,
+                           struct job_result *result) {
+  struct session *session = evaluation->session;
+  struct eval_set *set = &evaluation->sets[job->set_number];
+  struct eval_features *teacher = &evaluation->teacher[job->set_number];
+  const struct model *model = session->model;
+  if (job->teacher_text)
+    TRY(check_widths(session));
+  else if (!own->texts)
+    TRY(eval_set_encode_texts(set, session, session->model, own));
+  const struct model *text_model = job->teacher_text ? session->teacher : model;
+  eval_set_tokenize(set, session, text_model->config.context_length); /* the lengths that belong to these texts */
+  const struct eval_features features = {.images = own->images,
+                                         .texts = job->teacher_text ? teacher->texts : own->texts,
+                                         .negatives = job->teacher_text ? teacher->negatives : own->negatives,
+                                         .width = model->config.embed_dim};
+  return finish_job(evaluation, job, &features, result);
+}
+
+static bool is_pending(const struct evaluation *evaluation, int checkpoint, int set, bool *teacher_text) {
+  bool pending = false;
+  *teacher_text = false;
+  for (int i = 0; i < evaluation->plan.count; i++) {
+    const struct eval_job *job = &evaluation->plan.jobs[i];
+    if (job->checkpoint != checkpoint || (set >= 0 && job->set_number != set) || job->done)
+      continue;
+    pending = true;
+    *teacher_text |= job->teacher_text;
+  }
+  return pending;
+}
+
+/* Images of one set by the model in use, then every text tower that is asked for. */
+static enum status run_set(struct evaluation *evaluation, int checkpoint, int set_number, struct eval_features *own) {
+  struct session *session = evaluation->session;
+  const struct settings *settings = session->settings;
+  struct eval_set *set = &evaluation->sets[set_number];
+  struct usage *usage = settings->eval.memory_usage ? usage_open(session, session->model) : NULL;
+  bool teacher_text;
+  struct job_result result = {.similarity = NAN};
+  if (!is_pending(evaluation, checkpoint, set_number, &teacher_text))
+    return STATUS_OK;
+  if (settings->teacher.weights[0])
+    TRY(encode_teacher(evaluation, set_number, teacher_text));
+  const double start = clock_seconds();
+  enum status status = encode_set_images(evaluation, session->model, set, usage, &own->images, &result.bad);
+  result.images_per_second = (double)set->image_count / fmax(clock_seconds() - start, 1e-6);
+  if (status == STATUS_OK && usage)
+    status = usage_write(usage, set, evaluation->plan.labels[checkpoint], eval_plan_weights(settings, checkpoint));
+  usage_close(usage);
+  TRY(status);
+  own->width = session->model->config.embed_dim;
+  if (session->teacher && evaluation->teacher[set_number].width == own->width)
+    result.similarity = similarity(evaluation->teacher[set_number].images, own->images, set->image_count, own->width);
+  for (int i = 0; i < evaluation->plan.count; i++) {
+    struct eval_job *job = &evaluation->plan.jobs[i];
+    if (job->checkpoint == checkpoint && job->set_number == set_number && !job->done)
+      TRY(run_job(evaluation, job, own, &result));
   }
   return STATUS_OK;
 }
 
-static enum status write_results(struct evaluation *evaluation) {
-  char *path = run_path(evaluation->session->run, "results.json"),
-       *table_path = run_path(evaluation->session->run, "results.txt");
-  char *json = json_dumps(evaluation->results, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-  struct text table = {0};
-  eval_table_write(evaluation->rows, evaluation->row_count, &table);
-  report_progress_end();
-  fputs(table.data, stdout);
-  enum status status = file_write_atomic(path, json, strlen(json));
-  if (status == STATUS_OK)
-    status = file_write_atomic(table_path, table.data, table.length);
-  free(json);
-  text_release(&table);
-  memory_release(path);
-  memory_release(table_path);
-  return status;
+/* CRC-32C of all parameters as fp32, in their order: which weights a features file is of. */
+static char *checksum_model(struct model *model) {
+  struct parameters *list = &model->parameters;
+  uint32_t checksum = 0;
+  for (int i = 0; i < list->count; i++) {
+    const size_t bytes = (size_t)list->items[i]->count * sizeof(float);
+    float *values = memory_allocate(bytes + sizeof(float), "weights being checked");
+    parameter_get(list, list->items[i], values);
+    checksum = checksum_crc32c(checksum, values, bytes);
+    memory_release(values);
+  }
+  return text_format("%08x", checksum);
 }
 
-static enum status evaluate_all(struct evaluation *evaluation) {
+static enum status open_model(struct evaluation *evaluation, int checkpoint) {
   struct session *session = evaluation->session;
-  const struct eval_settings *eval = &session->settings->eval;
-  const int models = eval->checkpoints.count > 0 ? eval->checkpoints.count : 1;
-  evaluation->rows =
-      memory_allocate((size_t)(models * evaluation->set_count + 1) * sizeof *evaluation->rows, "evaluation rows");
-  TRY(encode_teacher(evaluation));
-  for (int i = 0; i < models; i++)
-    TRY(evaluate_model(evaluation,
-                       eval->checkpoints.count ? eval->checkpoints.items[i] : session->settings->model.weights,
-                       label_of(session->settings, i), i == 0));
-  return comm_agree(comm_rank() == 0 ? write_results(evaluation) : STATUS_OK);
+  const struct settings *settings = session->settings;
+  if (evaluation->opened == checkpoint)
+    return STATUS_OK;
+  model_release(session->model);
+  session->model = NULL;
+  evaluation->opened = -1;
+  TRY(session_open_model(session,
+                         &(struct model_request){.config = settings->model.config,
+                                                 .weights = eval_plan_weights(settings, checkpoint),
+                                                 .activation = settings->model.activation,
+                                                 .what = "model",
+                                                 .with_memory = true},
+                         &session->model));
+  memory_release(evaluation->weights_crc);
+  evaluation->weights_crc = checksum_model(session->model);
+  evaluation->opened = checkpoint;
+  return session->tokenizer ? session_check_tokenizer(session) : session_open_tokenizer(session);
 }
 
-static void close_evaluation(struct evaluation *evaluation) {
+static enum status run_model(struct evaluation *evaluation, int checkpoint) {
+  bool teacher_text;
+  if (!is_pending(evaluation, checkpoint, -1, &teacher_text))
+    return STATUS_OK;
+  TRY(open_model(evaluation, checkpoint));
+  for (int set = 0; set < evaluation->set_count; set++) {
+    struct eval_features own = {0};
+    enum status status = run_set(evaluation, checkpoint, set, &own);
+    eval_features_release(&own);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+static enum status run_all(struct evaluation *evaluation) {
+  enum status status = eval_plan_resume(&evaluation->plan, evaluation->session);
+  for (int i = 0; status == STATUS_OK && i < evaluation->plan.model_count; i++)
+    status = run_model(evaluation, i);
+  report_progress_end();
+  if (status == STATUS_REQUEUE || status == STATUS_STOPPED)
+    report_message("stopped %s; what is finished is kept, start again to go on",
+                   status == STATUS_STOPPED ? "by the user" : "at a time limit or signal");
+  if (status != STATUS_OK || comm_rank() != 0)
+    return status;
+  TRY(eval_write_results(evaluation->session, &evaluation->plan));
+  struct text table = {0};
+  eval_table_write(&evaluation->plan, &table);
+  fputs(table.data ? table.data : "", stdout);
+  text_release(&table);
+  return STATUS_OK;
+}
+
+static enum status open_all(struct evaluation *evaluation) {
+  struct session *session = evaluation->session;
+  TRY(session_open_device(session));
+  TRY(open_model(evaluation, 0));
+  TRY(eval_sets_open(session, &evaluation->sets, &evaluation->set_count));
+  TRY(eval_plan_make(session, evaluation->sets, evaluation->set_count, &evaluation->plan));
+  evaluation->teacher =
+      memory_allocate((size_t)evaluation->set_count * sizeof *evaluation->teacher, "teacher features");
+  return STATUS_OK;
+}
+
+static void close_all(struct evaluation *evaluation) {
   for (int i = 0; i < evaluation->set_count; i++) {
-    if (evaluation->teacher_images)
-      memory_release(evaluation->teacher_images[i]);
+    if (evaluation->teacher)
+      eval_features_release(&evaluation->teacher[i]);
     eval_set_close(&evaluation->sets[i]);
   }
-  memory_release(evaluation->teacher_images);
-  for (int i = 0; i < evaluation->row_count; i++)
-    measure_release(&evaluation->rows[i].measures);
-  memory_release(evaluation->rows);
+  memory_release(evaluation->teacher);
   memory_release(evaluation->sets);
-  json_decref(evaluation->results);
+  memory_release(evaluation->weights_crc);
+  eval_plan_release(&evaluation->plan);
 }
 
 enum status stage_eval(struct session *session, bool check) {
-  const struct settings *settings = session->settings;
-  struct evaluation evaluation = {.session = session, .results = json_object()};
-  if (settings->eval.labels.count > 0 && settings->eval.labels.count < settings->eval.checkpoints.count)
-    return error_set(STATUS_INPUT, "eval.labels names %d of %d checkpoints", settings->eval.labels.count,
-                     settings->eval.checkpoints.count);
-  if (settings->eval.labels.count == 0 && settings->eval.checkpoints.count > 1)
-    return error_set(STATUS_INPUT, "eval.labels: with several checkpoints each needs a label");
-  TRY(session_open_device(session));
-  TRY(open_model(session,
-                 settings->eval.checkpoints.count ? settings->eval.checkpoints.items[0] : settings->model.weights,
-                 settings->model.activation));
-  TRY(session_open_tokenizer(session));
-  enum status status = eval_sets_open(session, &evaluation.sets, &evaluation.set_count);
-  if (status == STATUS_OK && check)
+  struct evaluation evaluation = {.session = session, .opened = -1};
+  enum status status = open_all(&evaluation);
+  if (status == STATUS_OK && check) {
     for (int i = 0; i < evaluation.set_count && comm_rank() == 0; i++)
       printf("%-17s %lld images, %lld texts\n", evaluation.sets[i].name, (long long)evaluation.sets[i].image_count,
              (long long)evaluation.sets[i].text_count);
-  else if (status == STATUS_OK)
-    status = evaluate_all(&evaluation);
+    for (int i = 0; i < evaluation.plan.count && comm_rank() == 0; i++)
+      printf("evaluation        %s of %s\n", evaluation.plan.jobs[i].set->name, evaluation.plan.jobs[i].label);
+  } else if (status == STATUS_OK) {
+    status = run_all(&evaluation);
+  }
   report_progress_end();
-  close_evaluation(&evaluation);
+  close_all(&evaluation);
   return status;
 }

@@ -1,58 +1,51 @@
-/* Metrics of an evaluation set and its features file. */
+/* Metrics of an evaluation set: all ranks count, rank 0 draws intervals. */
+#include "base/clock.h"
 #include "base/memory.h"
 #include "comm/comm.h"
-#include "io/store.h"
+#include "report/report.h"
 #include "stage/eval_set.h"
+#include <math.h>
 
-void eval_set_measure(const struct eval_set *set, const struct eval_features *features, int64_t width,
-                      struct measure_list *list) {
+static void show(void *context, int64_t done, int64_t total) {
+  report_progress(
+      &(struct report_progress){.what = "texts ranked",
+                                .done = done,
+                                .total = total,
+                                .loss = NAN,
+                                .samples_per_second = (double)done / fmax(clock_seconds() - *(double *)context, 1e-3),
+                                .waiting_share = NAN});
+}
+
+/* Each rank has a share of the images and all texts. text_ranks [M] and image_ranks [N] on every rank. */
+static void count_ranks(const struct retrieval *set, int64_t *text_ranks, int64_t *image_ranks) {
+  const int64_t first = set->image_count * comm_rank() / comm_size(),
+                end = set->image_count * (comm_rank() + 1) / comm_size();
+  double started = clock_seconds();
+  metric_rank_share(set, first, end - first, &(struct metric_listener){show, &started}, text_ranks,
+                    image_ranks + first);
+  if (comm_size() == 1)
+    return;
+  comm_all_reduce(text_ranks, (size_t)set->text_count, DTYPE_I64, COMM_SUM);
+  comm_all_reduce(image_ranks, (size_t)set->image_count, DTYPE_I64, COMM_SUM);
+  for (int64_t j = 0; j < set->text_count; j++)
+    text_ranks[j] = text_ranks[j] < set->image_count ? text_ranks[j] : set->image_count - 1;
+}
+
+void eval_set_measure(const struct eval_set *set, const struct eval_features *features, struct measure_list *list) {
   const struct retrieval retrieval = {features->images, features->texts, set->image_count,
-                                      set->text_count,  width,           set->image_of_text};
+                                      set->text_count,  features->width, set->image_of_text};
   const struct measure_extras extras = {.group = set->group,
                                         .negatives = features->negatives,
                                         .right_text = set->text_of_negative,
                                         .negative_image = set->image_of_negative,
                                         .negative_kind = (const char *const *)set->kinds,
-                                        .negative_count = set->negative_count};
-  measure_retrieval(&retrieval, &extras, MEASURE_DRAWS, MEASURE_SEED, list);
-}
-
-static enum status write_features(struct store *store, const struct eval_set *set, const struct eval_features *features,
-                                  int64_t width) {
-  const char **keys = memory_allocate((size_t)set->image_count * sizeof *keys, "keys");
-  for (int64_t i = 0; i < set->image_count; i++)
-    keys[i] = source_key(set->source, i);
-  enum status status =
-      store_write(store, "image/features", DTYPE_F32, 2, (int64_t[]){set->image_count, width}, features->images);
-  if (status == STATUS_OK)
-    status = store_write_strings(store, "image/key", keys, set->image_count);
-  memory_release(keys);
-  TRY(status);
-  TRY(store_write(store, "text/features", DTYPE_F32, 2, (int64_t[]){set->text_count, width}, features->texts));
-  TRY(store_write(store, "text/image", DTYPE_I64, 1, &set->text_count, set->image_of_text));
-  TRY(store_write_strings(store, "text/caption", (const char *const *)set->texts, set->text_count));
-  if (set->group)
-    TRY(store_write(store, "image/group", DTYPE_I64, 1, &set->image_count, set->group));
-  if (set->negative_count == 0)
-    return STATUS_OK;
-  TRY(store_write(store, "negative/features", DTYPE_F32, 2, (int64_t[]){set->negative_count, width},
-                  features->negatives));
-  TRY(store_write(store, "negative/image", DTYPE_I64, 1, &set->negative_count, set->image_of_negative));
-  TRY(store_write(store, "negative/right_text", DTYPE_I64, 1, &set->negative_count, set->text_of_negative));
-  return store_write_strings(store, "negative/kind", (const char *const *)set->kinds, set->negative_count);
-}
-
-enum status eval_set_write_features(const char *path, const struct eval_set *set, const struct eval_features *features,
-                                    const char *label, int64_t width) {
-  struct store *store;
-  TRY(store_create(path, &store));
-  enum status status = write_features(store, set, features, width);
-  if (status == STATUS_OK)
-    status = store_write_attribute(store, "data_set", set->name);
-  if (status == STATUS_OK)
-    status = store_write_attribute(store, "model", label);
-  if (status == STATUS_OK)
-    return store_publish(store);
-  store_close(store);
-  return status;
+                                        .negative_count = set->negative_count,
+                                        .tokens = set->tokens,
+                                        .context = set->context};
+  int64_t *text_ranks =
+      memory_allocate((size_t)(set->text_count + set->image_count) * sizeof *text_ranks, "ranks of an evaluation");
+  count_ranks(&retrieval, text_ranks, text_ranks + set->text_count);
+  if (comm_rank() == 0)
+    measure_ranked(&retrieval, &extras, text_ranks, text_ranks + set->text_count, MEASURE_DRAWS, MEASURE_SEED, list);
+  memory_release(text_ranks);
 }

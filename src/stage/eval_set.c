@@ -1,91 +1,193 @@
+/* The list of data sets that eval knows, and how each is opened. */
 #include "stage/eval_set.h"
+#include "base/checksum.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "data/captions.h"
-#include "train/encode.h"
-#include <jansson.h>
+#include "report/report.h"
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
 
-static enum status read_texts(struct eval_set *set, bool short_captions) {
+static enum status open_val(struct session *session, struct eval_set *set);
+static enum status open_csv(struct session *session, struct eval_set *set);
+static enum status open_benchmark(struct session *session, struct eval_set *set);
+
+static const struct set_kind {
+  const char *name, *result_name; /* result_name: of the thesis's evaluators */
+  enum status (*open)(struct session *session, struct eval_set *set);
+  size_t root; /* of a benchmark: the place of its root in struct eval_settings */
+} kinds[] = {
+    {"coco", "coco", open_benchmark, offsetof(struct eval_settings, coco_root)},
+    {"flickr30k", "flickr", open_benchmark, offsetof(struct eval_settings, flickr30k_root)},
+    {"iiw", "iiw", open_benchmark, offsetof(struct eval_settings, iiw_root)},
+    {"docci", "docci", open_benchmark, offsetof(struct eval_settings, docci_root)},
+    {"urban1k", "urban_1k", open_benchmark, offsetof(struct eval_settings, urban1k_root)},
+    {"dci", "dci", open_benchmark, offsetof(struct eval_settings, dci_root)},
+    {"sharegpt4v-1k", "sharegpt4v-1k", open_benchmark, offsetof(struct eval_settings, sharegpt4v_root)},
+    {"sharegpt4v-10k", "sharegpt4v-10k", open_benchmark, offsetof(struct eval_settings, sharegpt4v_root)},
+    {"val", "val", open_val, 0},
+    {"val-short", "val-short", open_val, 0},
+    {"val-lines", "val-lines", open_val, 0},
+    {"csv", "csv", open_csv, 0},
+};
+
+static const struct set_kind *find_kind(const char *name) {
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+    if (strcmp(kinds[i].name, name) == 0)
+      return &kinds[i];
+  return NULL;
+}
+
+static void add_text(struct eval_set *set, int64_t image, const char *words) {
+  const int64_t number = set->text_count++;
+  if ((number & (number - 1)) == 0) {
+    const size_t capacity = number ? 2 * (size_t)number : 1;
+    set->texts = memory_resize(set->texts, capacity * sizeof *set->texts, "evaluation texts");
+    set->image_of_text = memory_resize(set->image_of_text, capacity * sizeof *set->image_of_text, "evaluation texts");
+  }
+  set->texts[number] = memory_copy_string(words, "evaluation texts");
+  set->image_of_text[number] = image;
+}
+
+/* Whole captions, first sentences, or (CLIP_benchmark's form) one caption per line. */
+static void add_caption(struct eval_set *set, int64_t image, struct text *caption) {
+  if (strcmp(set->name, "val-lines") == 0) {
+    char *rest = caption->data;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+      if (line[0] && strcmp(line, "\r") != 0)
+        add_text(set, image, line);
+    return;
+  }
+  if (strcmp(set->name, "val-short") == 0)
+    caption_shorten(caption);
+  add_text(set, image, caption->data);
+}
+
+static enum status read_captions(struct eval_set *set) {
   struct text caption = {0};
   enum status status = STATUS_OK;
   for (int64_t i = 0; i < set->image_count && status == STATUS_OK; i++) {
     text_clear(&caption);
     text_append_string(&caption, "");
     status = source_read(set->source, i, NULL, &caption);
-    if (status == STATUS_OK && short_captions)
-      caption_shorten(&caption);
-    set->texts[i] = memory_copy_string(status == STATUS_OK ? caption.data : "", "evaluation texts");
-    set->image_of_text[i] = i;
+    if (status == STATUS_OK)
+      add_caption(set, i, &caption);
+    else
+      error_context(status, "%s of %s", source_key(set->source, i), source_location(set->source, i));
   }
   text_release(&caption);
   return status;
 }
 
-static void add_negative(struct eval_set *set, int64_t image, const char *wrong, const char *kind) {
-  const size_t count = (size_t)set->negative_count + 1;
-  set->negatives = memory_resize(set->negatives, count * sizeof *set->negatives, "negatives");
-  set->kinds = memory_resize(set->kinds, count * sizeof *set->kinds, "negatives");
-  set->image_of_negative = memory_resize(set->image_of_negative, count * sizeof *set->image_of_negative, "negatives");
-  set->text_of_negative = memory_resize(set->text_of_negative, count * sizeof *set->text_of_negative, "negatives");
-  set->negatives[count - 1] = memory_copy_string(wrong, "negatives");
-  set->kinds[count - 1] = memory_copy_string(kind, "negatives");
-  set->image_of_negative[count - 1] = set->text_of_negative[count - 1] = image;
-  set->negative_count++;
-}
-
-/* Facts of a drawn scene from its JSON member; a sample without them ends the search. */
-static bool read_facts(struct eval_set *set, int64_t image) {
-  struct text bytes = {0};
-  bool found = false;
-  if (source_read_member(set->source, image, "json", &bytes) == STATUS_OK) {
-    json_t *root = json_loadb(bytes.data, bytes.length, 0, NULL), *group = json_object_get(root, "group"),
-           *negatives = json_object_get(root, "negatives"), *item;
-    size_t i;
-    found = json_is_integer(group) && json_is_array(negatives);
-    if (found)
-      set->group[image] = json_integer_value(group);
-    json_array_foreach(negatives, i, item) {
-      const char *wrong = json_string_value(json_object_get(item, "wrong")),
-                 *kind = json_string_value(json_object_get(item, "kind"));
-      if (found && wrong && kind)
-        add_negative(set, image, wrong, kind);
-    }
-    json_decref(root);
-  }
-  text_release(&bytes);
-  return found;
-}
-
-static void read_all_facts(struct eval_set *set) {
-  set->group = memory_allocate((size_t)set->image_count * sizeof *set->group, "groups");
-  for (int64_t i = 0; i < set->image_count; i++)
-    if (!read_facts(set, i)) {
-      memory_release(set->group);
-      set->group = NULL;
-      return;
-    }
-}
-
-static enum status open_set(struct session *session, const char *name, struct eval_set *set) {
-  const bool short_captions = strcmp(name, "val-short") == 0;
-  if (!short_captions && strcmp(name, "val") != 0)
-    return error_set(STATUS_INPUT,
-                     "eval.datasets: '%s' is not available in this version; 'val' (the shards of data.val) and "
-                     "'val-short' (their first sentences) are",
-                     name);
+static enum status open_val(struct session *session, struct eval_set *set) {
   if (!session->val)
     TRY(session_open_validation_data(session));
   if (!session->val)
-    return error_set(STATUS_INPUT, "eval.datasets names '%s', but data.val is empty", name);
-  const size_t count = (size_t)source_count(session->val);
-  *set = (struct eval_set){.name = short_captions ? "val-short" : "val",
-                           .source = session->val,
-                           .image_count = (int64_t)count,
-                           .text_count = (int64_t)count};
-  set->texts = memory_allocate(count * sizeof *set->texts, "evaluation texts");
-  set->image_of_text = memory_allocate(count * sizeof *set->image_of_text, "evaluation texts");
-  TRY(read_texts(set, short_captions));
-  if (!short_captions)
-    read_all_facts(set);
+    return error_set(STATUS_INPUT, "eval.datasets names '%s', but data.val is empty", set->name);
+  set->source = session->val;
+  set->source_is_borrowed = true;
+  set->image_count = source_count(session->val);
+  set->origin = memory_copy_string(session->settings->data.val.items[0], "origin");
+  set->note = strcmp(set->name, "val") == 0         ? "whole captions of data.val"
+              : strcmp(set->name, "val-short") == 0 ? "first sentences of data.val's captions"
+                                                    : "lines of data.val's captions, each one caption of its image";
+  TRY(read_captions(set));
+  if (strcmp(set->name, "val") == 0)
+    eval_set_read_facts(set);
+  return STATUS_OK;
+}
+
+/* The annotations become the set: images are files, texts and owners are taken over. */
+static enum status adopt_annotations(struct eval_set *set) {
+  struct annotations *annotations = &set->annotations;
+  set->image_count = annotations->image_count;
+  set->text_count = annotations->text_count;
+  set->texts = annotations->texts;
+  set->image_of_text = annotations->image_of_text;
+  set->origin = memory_copy_string(annotations->origin, "origin");
+  set->note = annotations->note;
+  return source_open_files(annotations->names, annotations->files, annotations->image_count, &set->source);
+}
+
+static enum status open_csv(struct session *session, struct eval_set *set) {
+  const struct data_settings *data = &session->settings->data;
+  if (data->val.count != 1 || strcmp(data->format, "webdataset") == 0)
+    return error_set(STATUS_INPUT, "eval.datasets names 'csv': data.val must be one csv file");
+  TRY(annotations_read_csv(data->val.items[0],
+                           &(struct csv_form){data->csv_separator, data->csv_image, data->csv_caption},
+                           &set->annotations));
+  return adopt_annotations(set);
+}
+
+/* The set's own root; else eval.root, or its subfolder of the set's name when several sets share it. TULIP's data
+ * folder holds all of them in Datasets/. */
+static char *root_of(const struct settings *settings, const struct set_kind *kind) {
+  const struct eval_settings *eval = &settings->eval;
+  const char *own = *(char *const *)((const char *)eval + kind->root);
+  if (own[0])
+    return memory_copy_string(own, "root");
+  char *folder = memory_copy_string(kind->name, "root"), *shared = text_join_path(eval->root, "Datasets");
+  folder[strcspn(folder, "-")] = '\0'; /* both of sharegpt4v share a folder */
+  char *below = text_join_path(eval->root, folder);
+  const bool whole = strcmp(eval->protocol, "tulip") == 0 && file_is_directory(shared);
+  const bool alone = eval->datasets.count == 1 && !file_is_directory(below);
+  char *root = whole || alone ? memory_copy_string(eval->root, "root") : memory_copy_string(below, "root");
+  memory_release(folder);
+  memory_release(shared);
+  memory_release(below);
+  return root;
+}
+
+static void compare_counts(const struct eval_set *set) {
+  const struct annotations *annotations = &set->annotations;
+  if (annotations->published_images && annotations->published_images != set->image_count)
+    report_warning("%s: %" PRId64 " images, the published files have %" PRId64, set->name, set->image_count,
+                   annotations->published_images);
+  if (annotations->published_texts && annotations->published_texts != set->text_count)
+    report_warning("%s: %" PRId64 " captions, the published files have %" PRId64, set->name, set->text_count,
+                   annotations->published_texts);
+}
+
+static enum status open_benchmark(struct session *session, struct eval_set *set) {
+  const struct settings *settings = session->settings;
+  char *root = root_of(settings, find_kind(set->name));
+  const enum protocol protocol = strcmp(settings->eval.protocol, "tulip") == 0 ? PROTOCOL_TULIP : PROTOCOL_FLAIR;
+  enum status status = annotations_read(set->name, root, protocol, &set->annotations);
+  memory_release(root);
+  TRY(status);
+  TRY(adopt_annotations(set));
+  compare_counts(set);
+  return STATUS_OK;
+}
+
+static uint32_t checksum_strings(uint32_t checksum, char *const *strings, int64_t count) {
+  for (int64_t i = 0; i < count; i++)
+    checksum = checksum_crc32c(checksum, strings[i], strlen(strings[i]) + 1);
+  return checksum;
+}
+
+static uint32_t checksum_of(const struct eval_set *set) {
+  uint32_t checksum = checksum_strings(0, set->texts, set->text_count);
+  checksum = checksum_strings(checksum, set->negatives, set->negative_count);
+  for (int64_t i = 0; i < set->image_count; i++) {
+    const char *key = source_key(set->source, i);
+    checksum = checksum_crc32c(checksum, key, strlen(key) + 1);
+  }
+  return checksum_crc32c(checksum, set->image_of_text, (size_t)set->text_count * sizeof *set->image_of_text);
+}
+
+static enum status open_set(struct session *session, const char *name, struct eval_set *set) {
+  const struct set_kind *kind = find_kind(name);
+  if (!kind)
+    return error_set(STATUS_INPUT, "eval.datasets: '%s' is not known", name);
+  *set = (struct eval_set){.name = kind->name, .result_name = kind->result_name, .in_training = -1};
+  TRY(kind->open(session, set));
+  if (set->text_count == 0)
+    return error_set(STATUS_INPUT, "%s: no captions in %s", name, set->origin);
+  set->checksum = checksum_of(set);
+  report_message("%s: %" PRId64 " images, %" PRId64 " captions from %s: %s", name, set->image_count, set->text_count,
+                 set->origin, set->note);
   return STATUS_OK;
 }
 
@@ -101,7 +203,7 @@ enum status eval_sets_open(struct session *session, struct eval_set **sets, int 
       return status;
     }
   }
-  return STATUS_OK;
+  return eval_sets_find_leaks(session, *sets, *count);
 }
 
 static void release_strings(char **strings, int64_t count) {
@@ -111,45 +213,25 @@ static void release_strings(char **strings, int64_t count) {
 }
 
 void eval_set_close(struct eval_set *set) {
+  if (!set->source_is_borrowed)
+    source_close(set->source);
+  if (set->annotations.texts) { /* texts and owners are theirs */
+    set->texts = NULL;
+    set->image_of_text = NULL;
+  }
+  annotations_release(&set->annotations);
   release_strings(set->texts, set->text_count);
   release_strings(set->negatives, set->negative_count);
   release_strings(set->kinds, set->negative_count);
-  void *blocks[] = {set->image_of_text, set->image_of_negative, set->text_of_negative, set->group, set->ids,
-                    set->end,           set->negative_ids,      set->negative_end};
+  void *blocks[] = {set->image_of_text,
+                    set->image_of_negative,
+                    set->text_of_negative,
+                    set->group,
+                    set->ids,
+                    set->end,
+                    set->unique,
+                    set->tokens,
+                    set->origin};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     memory_release(blocks[i]);
-}
-
-enum status eval_set_tokenize(struct eval_set *set, struct session *session) {
-  const size_t context = (size_t)session->model->config.context_length, texts = (size_t)set->text_count,
-               negatives = (size_t)set->negative_count;
-  if (set->ids)
-    return STATUS_OK;
-  int32_t *lengths = memory_allocate((texts + 1) * sizeof *lengths, "token counts");
-  set->ids = memory_allocate(texts * context * sizeof *set->ids, "token ids");
-  set->end = memory_allocate(texts * sizeof *set->end, "token ids");
-  encode_tokenize(session, (const char *const *)set->texts, set->text_count, set->ids, set->end, lengths);
-  for (size_t i = 0; i < texts; i++)
-    set->truncated += lengths[i] > (int32_t)context;
-  if (negatives) {
-    set->negative_ids = memory_allocate(negatives * context * sizeof *set->ids, "token ids");
-    set->negative_end = memory_allocate(negatives * sizeof *set->end, "token ids");
-    encode_tokenize(session, (const char *const *)set->negatives, set->negative_count, set->negative_ids,
-                    set->negative_end, NULL);
-  }
-  memory_release(lengths);
-  return STATUS_OK;
-}
-
-void eval_features_allocate(struct eval_features *features, const struct eval_set *set, int64_t width) {
-  features->images = memory_allocate((size_t)(set->image_count * width) * sizeof(float), "image features");
-  features->texts = memory_allocate((size_t)(set->text_count * width) * sizeof(float), "text features");
-  features->negatives =
-      memory_allocate((size_t)((set->negative_count + 1) * width) * sizeof(float), "negative features");
-}
-
-void eval_features_release(struct eval_features *features) {
-  memory_release(features->images);
-  memory_release(features->texts);
-  memory_release(features->negatives);
 }

@@ -32,7 +32,8 @@ static int compute_threads(const struct settings *settings) {
 }
 
 struct image_limits session_image_limits(const struct settings *settings) {
-  return (struct image_limits){.max_pixels = (int64_t)(settings->data.max_image_megapixels * 1e6),
+  const double megapixels = settings->data.max_image_megapixels > 0 ? settings->data.max_image_megapixels : 1000;
+  return (struct image_limits){.max_pixels = (int64_t)(megapixels * 1e6),
                                .exif_orientation = settings->data.exif_orientation};
 }
 
@@ -49,8 +50,12 @@ enum status session_open_device(struct session *session) {
 }
 
 enum status session_open_tokenizer(struct session *session) {
-  const struct clip_config *config = &session->model->config;
   TRY(comm_agree(tokenizer_open(session->settings->data.vocabulary, &session->tokenizer)));
+  return session_check_tokenizer(session);
+}
+
+enum status session_check_tokenizer(const struct session *session) {
+  const struct clip_config *config = &session->model->config;
   if (tokenizer_vocabulary_size(session->tokenizer) != config->vocab_size)
     return error_set(
         STATUS_INPUT, "data.vocabulary %s has %d ids, the model's token_embedding %d: they do not belong together",
@@ -58,8 +63,8 @@ enum status session_open_tokenizer(struct session *session) {
   return STATUS_OK;
 }
 
-static enum status open_source(const struct session *session, const struct text_list *paths,
-                               const struct real_list *weights, const char *key, struct source **source) {
+enum status session_open_source(const struct session *session, const struct text_list *paths,
+                                const struct real_list *weights, const char *key, struct source **source) {
   const struct data_settings *data = &session->settings->data;
   if (paths->count == 0)
     return error_set(STATUS_INPUT, "%s is empty: name shards such as 'data/{000000..000125}.tar' or a csv file", key);
@@ -197,7 +202,7 @@ static enum status check_checkpoint(const char *path, void *session) {
 enum status session_open_training_data(struct session *session, bool short_captions, bool tokens) {
   const struct data_settings *data = &session->settings->data;
   TRY(run_settle_checkpoint(session->run, check_checkpoint, session));
-  TRY(open_source(session, &data->train, &data->weights, "data.train", &session->train));
+  TRY(session_open_source(session, &data->train, &data->weights, "data.train", &session->train));
   TRY(comm_agree(plan_batches(session)));
   session_open_micro_batches(session, short_captions, tokens);
   session->loss = session->device->op->allocate(session->device, sizeof *session->loss, "loss");
@@ -211,7 +216,7 @@ enum status session_open_validation_data(struct session *session) {
   const struct data_settings *data = &session->settings->data;
   if (data->val.count == 0)
     return STATUS_OK;
-  return open_source(session, &data->val, NULL, "data.val", &session->val);
+  return session_open_source(session, &data->val, NULL, "data.val", &session->val);
 }
 
 void session_close(struct session *session) {

@@ -52,8 +52,13 @@ enum status session_open_model(struct session *session, const struct model_reque
 const char *const *session_trainable(struct session *session, const char *fallback);
 int session_trainable_count(const struct session *session);
 enum status session_open_tokenizer(struct session *session);
+/* Does the vocabulary fit the model that is open? */
+enum status session_check_tokenizer(const struct session *session);
 enum status session_open_training_data(struct session *session, bool short_captions, bool tokens);
 enum status session_open_validation_data(struct session *session);
+/* The samples that a key of &data names; `weights` may be NULL. Collective. */
+enum status session_open_source(const struct session *session, const struct text_list *paths,
+                                const struct real_list *weights, const char *key, struct source **source);
 int session_loader_threads(const struct settings *settings);
 struct image_limits session_image_limits(const struct settings *settings);
 void session_close(struct session *session);

@@ -170,7 +170,8 @@ static const float *text_features(struct validation *validation, const struct en
   const int64_t width = request->model->config.embed_dim;
   if (*fixed)
     return *fixed;
-  encode_texts(request, ids, end, validation->count, buffer);
+  if (encode_texts(request, ids, end, validation->count, buffer) != STATUS_OK) /* no run is asked to stop here */
+    fatal("validation texts: %s", error_message());
   if (!tower_trains(&validation->session->model->text)) {
     *fixed = memory_allocate((size_t)(validation->count * width) * sizeof(float), "validation texts");
     memcpy(*fixed, buffer, (size_t)(validation->count * width) * sizeof(float));

@@ -312,10 +312,11 @@ static enum status run_all(struct evaluation *evaluation) {
 
 static enum status open_all(struct evaluation *evaluation) {
   struct session *session = evaluation->session;
+  TRY(eval_plan_label(session->settings, &evaluation->plan));
   TRY(session_open_device(session));
   TRY(open_model(evaluation, 0));
   TRY(eval_sets_open(session, &evaluation->sets, &evaluation->set_count));
-  TRY(eval_plan_make(session, evaluation->sets, evaluation->set_count, &evaluation->plan));
+  eval_plan_make(session, evaluation->sets, evaluation->set_count, &evaluation->plan);
   evaluation->teacher =
       memory_allocate((size_t)evaluation->set_count * sizeof *evaluation->teacher, "teacher features");
   return STATUS_OK;

@@ -34,8 +34,9 @@ static char *label_of_path(const char *path) {
   return label;
 }
 
-static enum status make_labels(const struct settings *settings, struct eval_plan *plan) {
+enum status eval_plan_label(const struct settings *settings, struct eval_plan *plan) {
   const struct eval_settings *eval = &settings->eval;
+  *plan = (struct eval_plan){0};
   plan->model_count = eval->checkpoints.count ? eval->checkpoints.count : 1;
   plan->labels = memory_allocate((size_t)plan->model_count * sizeof *plan->labels, "labels");
   for (int i = 0; i < plan->model_count; i++)
@@ -93,12 +94,9 @@ static void add_jobs(const struct session *session, const struct eval_set *sets,
 }
 
 /* The teacher among the checkpoints has the teacher's text tower anyway. */
-enum status eval_plan_make(const struct session *session, const struct eval_set *sets, int set_count,
-                           struct eval_plan *plan) {
+void eval_plan_make(const struct session *session, const struct eval_set *sets, int set_count, struct eval_plan *plan) {
   const struct settings *settings = session->settings;
   const bool own = asks_for(&settings->eval, "own"), teacher = asks_for(&settings->eval, "teacher");
-  *plan = (struct eval_plan){0};
-  TRY(make_labels(settings, plan));
   plan->jobs = memory_allocate((size_t)(2 * plan->model_count * set_count + 1) * sizeof *plan->jobs, "jobs");
   for (int i = 0; i < plan->model_count; i++) {
     const bool is_teacher = eval_same_file(eval_plan_weights(settings, i), settings->teacher.weights);
@@ -107,7 +105,6 @@ enum status eval_plan_make(const struct session *session, const struct eval_set 
     if (teacher && !is_teacher)
       add_jobs(session, sets, set_count, i, true, plan);
   }
-  return STATUS_OK;
 }
 
 static bool features_are_there(const struct session *session, const struct eval_job *job) {

@@ -22,9 +22,9 @@ struct eval_plan {
   int model_count;
   char *path; /* evaluation.jsonl; NULL: nothing is kept */
 };
-/* eval.labels, or names made from the paths; STATUS_INPUT when two would be equal. */
-enum status eval_plan_make(const struct session *session, const struct eval_set *sets, int set_count,
-                           struct eval_plan *plan);
+/* eval.labels, or names made from the paths; STATUS_INPUT when two would be equal. Comes first. */
+enum status eval_plan_label(const struct settings *settings, struct eval_plan *plan);
+void eval_plan_make(const struct session *session, const struct eval_set *sets, int set_count, struct eval_plan *plan);
 /* Takes over what an earlier start finished. Collective. */
 enum status eval_plan_resume(struct eval_plan *plan, const struct session *session);
 void eval_plan_release(struct eval_plan *plan);

@@ -26,7 +26,8 @@ enum distill_loss { DISTILL_COSINE, DISTILL_MSE, DISTILL_L2 };
 
 /* y[rows,out] = x[rows,in] . W' + bias;   W' = weight^T for weight[out,in] (open_clip's Linear), or weight itself for
  * weight[in,out] when `transposed` (open_clip's visual.proj and text_projection).
- * x, weight are compute dtype; y has y_dtype (compute or fp32); bias fp32 or NULL. `frozen` says that the weight will
+ * x, weight are compute dtype; y has y_dtype (compute or fp32); bias fp32 or NULL, which a device may round to y_dtype.
+ * `frozen` says that the weight will
  * not change, so that a device may keep a packed copy (keyed by the pointer; forget_weights drops them). */
 struct linear {
   int64_t rows, in, out;
@@ -384,6 +385,9 @@ struct device {
 /* name: "cpu", "cuda" or "auto". `threads` 0 takes the affinity mask. STATUS_SYSTEM when the device is absent.
  * MEMCLIP_ISA (generic, avx2, avx512, avx512bf16) forces the CPU's instruction set. */
 enum status device_open(const char *name, int threads, struct device **device);
+/* The same for the rank number `local_rank` of a node, which chooses its GPU; "auto" takes the CPU where there is none,
+ * and says why in the description. */
+enum status device_open_ranked(const char *name, int threads, int local_rank, struct device **device);
 void device_close(struct device *device);
 
 #endif

@@ -41,7 +41,8 @@ enum status session_open_device(struct session *session) {
   const struct settings *settings = session->settings;
   session->dtype = strcmp(settings->run.precision, "fp32") == 0 ? DTYPE_F32 : DTYPE_BF16;
   memory_set_poison(settings->debug.poison);
-  TRY(comm_agree(device_open(settings->run.device, compute_threads(settings), &session->device)));
+  TRY(comm_agree(
+      device_open_ranked(settings->run.device, compute_threads(settings), comm_local_rank(), &session->device)));
   report_message("device: %s", session->device->description);
   if (session->dtype == DTYPE_BF16 && session->device->bf16_is_storage_only)
     report_warning(

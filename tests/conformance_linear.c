@@ -26,7 +26,8 @@ static void test_linear(struct conformance *c, enum dtype dtype) {
         magnitude += fabs(term);
       }
       expected[r * out + o] = sum;
-      bound[r * out + o] = conformance_sum_bound(in, magnitude);
+      bound[r * out + o] =
+          conformance_sum_bound(in, magnitude) + (bias ? conformance_unit(y_dtype) * fabs(bias->value[o]) : 0);
     }
   struct linear call = {.rows = rows,
                         .in = in,

@@ -1,23 +1,9 @@
 #include "base/random.h"
+#include "base/philox.h"
 #include <math.h>
 
-/* Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11. */
-static const uint32_t MULTIPLIER[2] = {0xd2511f53u, 0xcd9e8d57u};
-static const uint32_t WEYL[2] = {0x9e3779b9u, 0xbb67ae85u};
-
 void random_philox(uint64_t key, uint64_t high, uint64_t low, uint32_t out[4]) {
-  uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-  uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32), c2 = (uint32_t)high, c3 = (uint32_t)(high >> 32);
-  for (int round = 0; round < 10; round++) {
-    uint64_t p0 = (uint64_t)MULTIPLIER[0] * c0, p1 = (uint64_t)MULTIPLIER[1] * c2;
-    c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-    c1 = (uint32_t)p1;
-    c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-    c3 = (uint32_t)p0;
-    k0 += WEYL[0];
-    k1 += WEYL[1];
-  }
-  out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+  philox(key, high, low, out);
 }
 
 /* A bijection of 64-bit words in which every output bit depends on every input bit (finaliser of SplitMix64). */

@@ -1,0 +1,239 @@
+/* The contrastive loss by tiles, in fp32. First sweep: log-sum-exps of all rows and columns (both are needed by the
+ * gradient of any one row). Second and third: gradients of the owned images, then, with the roles exchanged, of the
+ * owned texts. Logits of one tile exist at a time. */
+#include "cuda/gemm.h"
+#include "cuda/kernel.h"
+
+enum { TILE_ROWS = 2048, TILE_COLUMNS = 4096, THREADS = 256 };
+
+struct sweep {
+  struct cuda_device *cuda;
+  struct contrastive call;
+  float *tile;      /* [TILE_ROWS or fewer, stride] */
+  int64_t stride;   /* columns of a whole tile */
+  float *lse[2];    /* [G] of the rows (images) and columns (texts); sums of exponentials while they are being made */
+  float *max[2];    /* [G] while they are being made */
+  double *row_sums; /* [G] loss terms, then shares of the logit scale's gradient */
+};
+
+static int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+/* tile[rows,columns] = a . b^T */
+static void multiply_tile(const struct sweep *sweep, const float *a, int64_t rows, const float *b, int64_t columns) {
+  struct gemm gemm = {};
+  gemm.m = rows;
+  gemm.n = columns;
+  gemm.k = sweep->call.width;
+  gemm.c_stride = sweep->stride;
+  gemm.b_transposed = true;
+  gemm.a = a;
+  gemm.b = b;
+  gemm.c = sweep->tile;
+  gemm_multiply(sweep->cuda, &gemm);
+}
+
+/* A value joins a running log-sum-exp (max, sum). */
+DEVICE void join(float *max, float *sum, float value) {
+  const float top = fmaxf(*max, value);
+  *sum = *sum * expf(*max - top) + expf(value - top);
+  *max = top;
+}
+DEVICE void join_pair(float *max, float *sum, float other_max, float other_sum) {
+  const float top = fmaxf(*max, other_max);
+  *sum = *sum * expf(*max - top) + other_sum * expf(other_max - top);
+  *max = top;
+}
+/* Finite, so that differences are numbers; no logit is as small. */
+#define NO_LOGIT (-1e30f)
+
+/* A block per row of the tile. */
+KERNEL void join_rows(struct sweep s, int64_t row, int64_t columns) {
+  SHARED(float, warp_max_, THREADS / WARP);
+  SHARED(float, warp_sum_, THREADS / WARP);
+  const float scale = expf(*s.call.logit_scale), *tile = s.tile + blockIdx.x * s.stride;
+  float max = NO_LOGIT, sum = 0;
+  for (int64_t j = threadIdx.x; j < columns; j += THREADS)
+    join(&max, &sum, scale * tile[j]);
+  for (int mask = WARP / 2; mask > 0; mask /= 2) {
+    const float other_max = shuffle_xor(max, mask), other_sum = shuffle_xor(sum, mask);
+    join_pair(&max, &sum, other_max, other_sum);
+  }
+  if (lane_of_thread() == 0) {
+    warp_max_[warp_of_thread()] = max;
+    warp_sum_[warp_of_thread()] = sum;
+  }
+  block_barrier();
+  if (threadIdx.x == 0) {
+    const int64_t i = row + blockIdx.x;
+    max = s.max[0][i];
+    sum = s.lse[0][i];
+    for (int w = 0; w < THREADS / WARP; w++)
+      join_pair(&max, &sum, warp_max_[w], warp_sum_[w]);
+    s.max[0][i] = max;
+    s.lse[0][i] = sum;
+  }
+}
+
+/* A lane per column, the warps of a block share the rows. */
+KERNEL void join_columns(struct sweep s, int64_t rows, int64_t column, int64_t columns) {
+  SHARED(float, max_of, THREADS);
+  SHARED(float, sum_of, THREADS);
+  const int64_t j = (int64_t)blockIdx.x * WARP + lane_of_thread();
+  const float scale = expf(*s.call.logit_scale);
+  float max = NO_LOGIT, sum = 0;
+  for (int64_t i = warp_of_thread(); j < columns && i < rows; i += THREADS / WARP)
+    join(&max, &sum, scale * s.tile[i * s.stride + j]);
+  max_of[threadIdx.x] = max;
+  sum_of[threadIdx.x] = sum;
+  block_barrier();
+  if (warp_of_thread() == 0 && j < columns) {
+    max = s.max[1][column + j];
+    sum = s.lse[1][column + j];
+    for (int w = 0; w < THREADS / WARP; w++)
+      join_pair(&max, &sum, max_of[w * WARP + lane_of_thread()], sum_of[w * WARP + lane_of_thread()]);
+    s.max[1][column + j] = max;
+    s.lse[1][column + j] = sum;
+  }
+}
+
+KERNEL void start_normalisers(struct sweep s) {
+  for (int64_t i = thread_of_grid(); i < s.call.global; i += threads_of_grid())
+    for (int side = 0; side < 2; side++) {
+      s.max[side][i] = NO_LOGIT;
+      s.lse[side][i] = 0;
+    }
+}
+KERNEL void finish_normalisers(struct sweep s) {
+  for (int64_t i = thread_of_grid(); i < s.call.global; i += threads_of_grid())
+    for (int side = 0; side < 2; side++)
+      s.lse[side][i] = s.max[side][i] + logf(s.lse[side][i]);
+}
+
+static void find_normalisers(const struct sweep *s) {
+  const struct contrastive *call = &s->call;
+  const unsigned blocks = blocks_striding(call->global, THREADS);
+  LAUNCH(start_normalisers, blocks, THREADS, 0, s->cuda, *s);
+  for (int64_t i = 0; i < call->global; i += TILE_ROWS)
+    for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
+      const int64_t rows = smaller(TILE_ROWS, call->global - i), columns = smaller(TILE_COLUMNS, call->global - j);
+      multiply_tile(s, call->images + i * call->width, rows, call->texts + j * call->width, columns);
+      LAUNCH(join_rows, (unsigned)rows, THREADS, 0, s->cuda, *s, i, columns);
+      LAUNCH(join_columns, blocks_for(columns, WARP), THREADS, 0, s->cuda, *s, rows, j, columns);
+    }
+  LAUNCH(finish_normalisers, blocks, THREADS, 0, s->cuda, *s);
+}
+
+/* The terms of an owned row: lse_row + lse_column - 2 A_ii; a warp each. */
+KERNEL void loss_rows(struct sweep s) {
+  const int64_t n = warp_of_grid(), i = s.call.first + n;
+  if (n >= s.call.count)
+    return;
+  double sum = 0;
+  for (int64_t c = lane_of_thread(); c < s.call.width; c += WARP)
+    sum += (double)s.call.images[i * s.call.width + c] * s.call.texts[i * s.call.width + c];
+  sum = warp_sum(sum);
+  if (lane_of_thread() == 0)
+    s.row_sums[n] = (double)s.lse[0][i] + s.lse[1][i] - 2 * (double)expf(*s.call.logit_scale) * sum;
+}
+
+/* A row of scores becomes s dA G 2 / weight = s (P_row + P_column - 2 delta); its sum with A is added to row_sums. */
+KERNEL void differentiate_rows(struct sweep s, int side, int64_t row, int64_t column, int64_t columns) {
+  SHARED(double, warp_shares, THREADS / WARP);
+  const float scale = expf(*s.call.logit_scale), own = s.lse[side][row + blockIdx.x];
+  float *tile = s.tile + blockIdx.x * s.stride;
+  double share = 0;
+  for (int64_t j = threadIdx.x; j < columns; j += THREADS) {
+    const float score = tile[j], logit = scale * score;
+    float d = expf(logit - own) + expf(logit - s.lse[1 - side][column + j]);
+    d -= row + blockIdx.x == column + j ? 2 : 0;
+    share += (double)d * score;
+    tile[j] = d;
+  }
+  share = warp_sum(share);
+  if (lane_of_thread() == 0)
+    warp_shares[warp_of_thread()] = share;
+  block_barrier();
+  if (threadIdx.x == 0 && side == 0)
+    for (int w = 0; w < THREADS / WARP; w++)
+      s.row_sums[row + blockIdx.x - s.call.first] += warp_shares[w];
+}
+
+KERNEL void scale_gradient(struct sweep s, float *gradient, float factor) {
+  const float by = factor * expf(*s.call.logit_scale);
+  for (int64_t i = thread_of_grid(); i < s.call.count * s.call.width; i += threads_of_grid())
+    gradient[i] *= by;
+}
+
+/* gradient (+)= tile . other */
+static void add_product(const struct sweep *s, int64_t rows, int64_t columns, const float *other, bool accumulate,
+                        float *gradient) {
+  struct gemm gemm = {};
+  gemm.m = rows;
+  gemm.n = s->call.width;
+  gemm.k = columns;
+  gemm.a_stride = s->stride;
+  gemm.accumulate = accumulate;
+  gemm.a = s->tile;
+  gemm.b = other;
+  gemm.c = gradient;
+  gemm_multiply(s->cuda, &gemm);
+}
+
+/* Gradients of the owned rows of `own` against all rows of `other`: d = weight s / (2G) * (P_row + P_column - 2 delta)
+ * other. */
+static void differentiate_side(const struct sweep *s, int side, const float *own, const float *other, float *gradient,
+                               float factor) {
+  const struct contrastive *call = &s->call;
+  const int64_t width = call->width, last = call->first + call->count;
+  for (int64_t i = call->first; i < last; i += TILE_ROWS)
+    for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
+      const int64_t rows = smaller(TILE_ROWS, last - i), columns = smaller(TILE_COLUMNS, call->global - j);
+      multiply_tile(s, own + i * width, rows, other + j * width, columns);
+      LAUNCH(differentiate_rows, (unsigned)rows, THREADS, 0, s->cuda, *s, side, i, j, columns);
+      add_product(s, rows, columns, other + j * width, j > 0, gradient + (i - call->first) * width);
+    }
+  LAUNCH(scale_gradient, blocks_striding(call->count * width, THREADS), THREADS, 0, s->cuda, *s, gradient, factor);
+}
+
+/* *dlogit_scale += factor s sum of the shares; one warp. */
+KERNEL void add_scale_gradient(struct sweep s, double factor) {
+  double sum = 0;
+  for (int64_t i = lane_of_thread(); i < s.call.count; i += WARP)
+    sum += s.row_sums[i];
+  sum = warp_sum(sum);
+  if (lane_of_thread() == 0)
+    *s.call.dlogit_scale += (float)(factor * (double)expf(*s.call.logit_scale) * sum);
+}
+
+void cuda_contrastive(struct device *self, const struct contrastive *call) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  const int64_t global = call->global, stride = smaller(TILE_COLUMNS, global), rows = smaller(TILE_ROWS, global);
+  const size_t vector_bytes = (size_t)global * (4 * sizeof(float) + sizeof(double));
+  double *vectors = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, vector_bytes);
+  float *floats = (float *)(vectors + global);
+  struct sweep sweep = {};
+  sweep.cuda = cuda;
+  sweep.call = *call;
+  sweep.tile = (float *)cuda_scratch(cuda, CUDA_SCRATCH_SCORES, (size_t)(rows * stride) * sizeof(float));
+  sweep.stride = stride;
+  sweep.row_sums = vectors;
+  for (int side = 0; side < 2; side++) {
+    sweep.lse[side] = floats + side * global;
+    sweep.max[side] = floats + (2 + side) * global;
+  }
+  const double factor = call->weight / (2 * (double)global);
+  find_normalisers(&sweep);
+  if (call->loss) {
+    LAUNCH(loss_rows, blocks_for(call->count, THREADS / WARP), THREADS, 0, cuda, sweep);
+    cuda_add_total(cuda, vectors, call->count, factor, call->loss);
+  }
+  runtime_fill_bytes(cuda, vectors, 0, (size_t)call->count * sizeof *vectors);
+  if (call->dimages)
+    differentiate_side(&sweep, 0, call->images, call->texts, call->dimages, (float)factor);
+  if (call->dtexts)
+    differentiate_side(&sweep, 1, call->texts, call->images, call->dtexts, (float)factor);
+  if (call->dimages && call->dlogit_scale)
+    LAUNCH(add_scale_gradient, 1, WARP, 0, cuda, sweep, factor);
+}

@@ -1,0 +1,122 @@
+/* The CUDA device: its table, its memory and its scratch blocks. */
+#include "cuda/cuda.h"
+#include "cuda/gemm.h"
+#include <stdio.h>
+
+static void *cuda_allocate(struct device *self, size_t bytes, const char *label) {
+  return runtime_allocate(cuda_from_device(self), bytes, label);
+}
+static void cuda_release(struct device *self, void *block) {
+  runtime_release(cuda_from_device(self), block);
+}
+static void cuda_copy_in(struct device *self, void *to_device, const void *from_host, size_t bytes) {
+  runtime_copy_in(cuda_from_device(self), to_device, from_host, bytes);
+}
+static void cuda_copy_out(struct device *self, void *to_host, const void *from_device, size_t bytes) {
+  runtime_copy_out(cuda_from_device(self), to_host, from_device, bytes);
+}
+static void cuda_copy(struct device *self, void *to, const void *from, size_t bytes) {
+  runtime_copy(cuda_from_device(self), to, from, bytes);
+}
+static void cuda_zero(struct device *self, void *block, size_t bytes) {
+  runtime_fill_bytes(cuda_from_device(self), block, 0, bytes);
+}
+static void cuda_synchronize(struct device *self) {
+  runtime_synchronize(cuda_from_device(self));
+}
+/* No copies of weights are kept here. */
+static void cuda_forget_weights(struct device *self) {
+  (void)self;
+}
+
+static void cuda_close(struct device *self) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  runtime_synchronize(cuda);
+  gemm_close(cuda);
+  for (int i = 0; i < CUDA_SCRATCH_COUNT; i++)
+    runtime_release(cuda, cuda->scratch[i].block);
+  runtime_close(cuda);
+  memory_release(cuda);
+}
+
+void *cuda_scratch(struct cuda_device *cuda, enum cuda_scratch_slot slot, size_t bytes) {
+  if (bytes > cuda->scratch[slot].bytes) {
+    runtime_synchronize(cuda);
+    runtime_release(cuda, cuda->scratch[slot].block);
+    cuda->scratch[slot].block = runtime_allocate(cuda, bytes, "CUDA scratch");
+    cuda->scratch[slot].bytes = bytes;
+  }
+  return cuda->scratch[slot].block;
+}
+
+/* In the order of the struct: designated initialisers out of order are no C++. */
+static const struct device_operations cuda_operations = {
+    .name = runtime_name,
+    .allocate = cuda_allocate,
+    .release = cuda_release,
+    .copy_in = cuda_copy_in,
+    .copy_out = cuda_copy_out,
+    .copy = cuda_copy,
+    .zero = cuda_zero,
+    .fill = cuda_fill,
+    .cast = cuda_cast,
+    .add = cuda_add,
+    .sum_of_squares = cuda_sum_of_squares,
+    .synchronize = cuda_synchronize,
+    .forget_weights = cuda_forget_weights,
+    .linear = cuda_linear,
+    .linear_data_gradient = cuda_linear_data_gradient,
+    .linear_weight_gradient = cuda_linear_weight_gradient,
+    .activation = cuda_activation,
+    .activation_backward = cuda_activation_backward,
+    .norm = cuda_norm,
+    .norm_backward = cuda_norm_backward,
+    .attention = cuda_attention,
+    .attention_backward = cuda_attention_backward,
+    .patchify = cuda_patchify,
+    .image_embed = cuda_image_embed,
+    .image_embed_backward = cuda_image_embed_backward,
+    .text_embed = cuda_text_embed,
+    .text_embed_backward = cuda_text_embed_backward,
+    .memory_select = cuda_memory_select,
+    .memory_select_backward = cuda_memory_select_backward,
+    .memory_read = cuda_memory_read,
+    .memory_read_backward = cuda_memory_read_backward,
+    .expert_read = cuda_expert_read,
+    .expert_read_backward = cuda_expert_read_backward,
+    .dropout = cuda_dropout,
+    .gate = cuda_gate,
+    .gate_backward = cuda_gate_backward,
+    .token_gate = cuda_token_gate,
+    .token_gate_backward = cuda_token_gate_backward,
+    .pool = cuda_pool,
+    .pool_backward = cuda_pool_backward,
+    .pool_average = cuda_pool_average,
+    .pool_average_backward = cuda_pool_average_backward,
+    .normalize = cuda_normalize,
+    .normalize_backward = cuda_normalize_backward,
+    .distill = cuda_distill,
+    .contrastive = cuda_contrastive,
+    .adamw = cuda_adamw,
+    .close = cuda_close,
+};
+
+extern "C" __attribute__((visibility("default"))) enum status
+memclip_device_module_open(size_t operations_bytes, int local_rank, struct device **device) {
+  if (operations_bytes != sizeof(struct device_operations))
+    return error_set(STATUS_SYSTEM, "the CUDA module was built for another version of memclip; install both again");
+  struct cuda_device *cuda = (struct cuda_device *)memory_allocate(sizeof *cuda, "CUDA device");
+  cuda->device.op = &cuda_operations;
+  cuda->device.threads = 1;
+  enum status status = runtime_open(local_rank, cuda);
+  if (status == STATUS_OK)
+    status = gemm_open(cuda);
+  if (status != STATUS_OK) {
+    memory_release(cuda);
+    return status;
+  }
+  const size_t used = strlen(cuda->device.description);
+  snprintf(cuda->device.description + used, sizeof cuda->device.description - used, ", %s", gemm_version());
+  *device = &cuda->device;
+  return STATUS_OK;
+}

@@ -1,0 +1,105 @@
+/* CUDA's execution model on the host, for kernels written with cuda/kernel.h: one fiber per thread, one block at a
+ * time. A lane runs until a warp operation or a block barrier; a warp runs until the barrier; then the next. Every
+ * launch runs twice, the second time with blocks, warps and lanes in reverse order, and must leave the same bits: a
+ * missing barrier or a race between blocks shows so. It stops with a message when lanes of a warp are in different
+ * operations or have ended, and when a barrier is not reached by all threads. Shared memory starts as NaN; device
+ * memory lies before a guard page and cannot be touched between launches.
+ *
+ * Not covered: the memory order of a GPU, bank conflicts, contraction to fused multiply-adds, approximate functions. */
+#ifndef MEMCLIP_TESTS_EMULATION_H
+#define MEMCLIP_TESTS_EMULATION_H
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {
+  }
+};
+extern dim3 threadIdx, blockIdx, blockDim, gridDim;
+struct uint4 {
+  unsigned x, y, z, w;
+};
+
+#define DEVICE [[maybe_unused]] static inline
+#define KERNEL [[maybe_unused]] static
+#define KERNEL_THREADS(threads, blocks) [[maybe_unused]] static
+#define __restrict__ __restrict
+#define SHARED(type, name, count)                                                                                      \
+  static const char name##_site_ = 0;                                                                                  \
+  type *name = (type *)emulation_shared(&name##_site_, sizeof(type) * (count))
+#define SHARED_DYNAMIC(type, name) type *name = (type *)emulation_shared_dynamic()
+#define LAUNCH(kernel, blocks, threads, shared_bytes, cuda, ...)                                                       \
+  emulation_launch(#kernel, blocks, threads, shared_bytes, ((void)(cuda), [&] { (kernel)(__VA_ARGS__); }))
+
+void emulation_run(const char *kernel, dim3 blocks, unsigned threads, size_t shared_bytes, void (*body)(void *context),
+                   void *context);
+template <typename F>
+static void emulation_launch(const char *kernel, dim3 blocks, unsigned threads, size_t shared_bytes, F body) {
+  emulation_run(
+      kernel, blocks, threads, shared_bytes, [](void *context) { (*(F *)context)(); }, &body);
+}
+
+/* Shared memory of the running block, the same for every thread that comes with the same site. */
+void *emulation_shared(const void *site, size_t bytes);
+void *emulation_shared_dynamic(void);
+
+/* What the 32 lanes brought to a warp operation, SLOT bytes apart; returns when all have. `operation` must be the same
+ * in all. The result stays until the lane's next but one operation. */
+enum { EMULATION_SLOT = 64 };
+const char *emulation_exchange(const char *operation, const void *mine, size_t bytes);
+void block_barrier(void);
+
+DEVICE void warp_barrier(void) {
+  char nothing = 0;
+  emulation_exchange("warp_barrier", &nothing, 1);
+}
+template <typename V> V emulation_lane_value(const char *slots, int lane) {
+  V value;
+  memcpy(&value, slots + lane * EMULATION_SLOT, sizeof value);
+  return value;
+}
+template <typename V> V shuffle(V value, int lane) {
+  return emulation_lane_value<V>(emulation_exchange("shuffle", &value, sizeof value), lane & 31);
+}
+template <typename V> V shuffle_xor(V value, int mask) {
+  const char *slots = emulation_exchange("shuffle_xor", &value, sizeof value);
+  return emulation_lane_value<V>(slots, (int)(threadIdx.x % 32) ^ mask);
+}
+DEVICE unsigned warp_ballot(bool yes) {
+  const char *slots = emulation_exchange("warp_ballot", &yes, sizeof yes);
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; lane++)
+    bits |= (unsigned)emulation_lane_value<bool>(slots, lane) << lane;
+  return bits;
+}
+DEVICE int count_bits(unsigned bits) {
+  return __builtin_popcount(bits);
+}
+DEVICE unsigned float_bits(float x) {
+  unsigned bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+DEVICE float float_of_bits(unsigned bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+DEVICE float fast_exp2(float x) {
+  return exp2f(x);
+}
+/* exp(x^2) erfc(x) for x >= 0, which CUDA has */
+DEVICE float erfcxf(float x) {
+  double y = x;
+  return (float)(y < 20 ? exp(y * y) * erfc(y) : (1 - 0.5 / (y * y)) / (y * 1.7724538509055160273));
+}
+
+/* Device memory. Copies by the host go through emulation_open_memory and emulation_close_memory. */
+void *emulation_allocate(size_t bytes, const char *label);
+void emulation_release(void *block);
+void emulation_open_memory(void);
+void emulation_close_memory(void);
+#endif

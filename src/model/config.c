@@ -10,32 +10,37 @@ static const float openai_mean[3] = {0.48145466f, 0.4578275f, 0.40821073f},
                    openai_std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
 
 /* The native towers of open_clip (contract 1.1): joint width; image, patch; vision width, layers, head width; text
- * width, heads, layers. */
+ * width, heads, layers; LayerScale; width of the vision MLP over the tower's, 4 where it is 0. */
 static const struct built_in {
   const char *name;
   int embed, image, patch, width, layers, head_width, text_width, text_heads, text_layers;
-  double layer_scale;
+  double layer_scale, mlp_ratio;
 } built_ins[] = {
-    {"ViT-B-32", 512, 224, 32, 768, 12, 64, 512, 8, 12, -1},
-    {"ViT-B-32-256", 512, 256, 32, 768, 12, 64, 512, 8, 12, -1},
-    {"ViT-B-32-plus-256", 640, 256, 32, 896, 12, 64, 640, 10, 12, -1},
-    {"ViT-B-16", 512, 224, 16, 768, 12, 64, 512, 8, 12, -1},
-    {"ViT-B-16-plus", 640, 224, 16, 896, 12, 64, 640, 10, 12, -1},
-    {"ViT-B-16-plus-240", 640, 240, 16, 896, 12, 64, 640, 10, 12, -1},
-    {"ViT-L-14", 768, 224, 14, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-L-14-280", 768, 280, 14, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-L-14-336", 768, 336, 14, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-L-16", 768, 224, 16, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-L-16-320", 768, 320, 16, 1024, 24, 64, 768, 12, 12, -1},
-    {"ViT-S-32", 384, 224, 32, 384, 12, 64, 384, 6, 12, -1},
-    {"ViT-S-16", 384, 224, 16, 384, 12, 64, 384, 6, 12, -1},
-    {"ViT-S-32-alt", 256, 224, 32, 384, 12, 64, 256, 4, 10, -1},
-    {"ViT-S-16-alt", 256, 224, 16, 384, 12, 64, 256, 4, 10, -1},
-    {"ViT-M-32", 512, 224, 32, 512, 12, 64, 512, 8, 12, -1},
-    {"ViT-M-16", 512, 224, 16, 512, 12, 64, 512, 8, 12, -1},
-    {"ViT-M-32-alt", 384, 224, 32, 512, 12, 64, 384, 6, 12, -1},
-    {"ViT-M-16-alt", 384, 224, 16, 512, 12, 64, 384, 6, 12, 1e-4},
-    {"ViT-H-14", 1024, 224, 14, 1280, 32, 80, 1024, 16, 24, -1},
+    {"ViT-B-32", 512, 224, 32, 768, 12, 64, 512, 8, 12, -1, 0},
+    {"ViT-B-32-256", 512, 256, 32, 768, 12, 64, 512, 8, 12, -1, 0},
+    {"ViT-B-32-plus-256", 640, 256, 32, 896, 12, 64, 640, 10, 12, -1, 0},
+    {"ViT-B-16", 512, 224, 16, 768, 12, 64, 512, 8, 12, -1, 0},
+    {"ViT-B-16-plus", 640, 224, 16, 896, 12, 64, 640, 10, 12, -1, 0},
+    {"ViT-B-16-plus-240", 640, 240, 16, 896, 12, 64, 640, 10, 12, -1, 0},
+    {"ViT-L-14", 768, 224, 14, 1024, 24, 64, 768, 12, 12, -1, 0},
+    {"ViT-L-14-280", 768, 280, 14, 1024, 24, 64, 768, 12, 12, -1, 0},
+    {"ViT-L-14-336", 768, 336, 14, 1024, 24, 64, 768, 12, 12, -1, 0},
+    {"ViT-L-16", 768, 224, 16, 1024, 24, 64, 768, 12, 12, -1, 0},
+    {"ViT-L-16-320", 768, 320, 16, 1024, 24, 64, 768, 12, 12, -1, 0},
+    {"ViT-S-32", 384, 224, 32, 384, 12, 64, 384, 6, 12, -1, 0},
+    {"ViT-S-16", 384, 224, 16, 384, 12, 64, 384, 6, 12, -1, 0},
+    {"ViT-S-32-alt", 256, 224, 32, 384, 12, 64, 256, 4, 10, -1, 0},
+    {"ViT-S-16-alt", 256, 224, 16, 384, 12, 64, 256, 4, 10, -1, 0},
+    {"ViT-M-32", 512, 224, 32, 512, 12, 64, 512, 8, 12, -1, 0},
+    {"ViT-M-16", 512, 224, 16, 512, 12, 64, 512, 8, 12, -1, 0},
+    {"ViT-M-32-alt", 384, 224, 32, 512, 12, 64, 384, 6, 12, -1, 0},
+    {"ViT-M-16-alt", 384, 224, 16, 512, 12, 64, 384, 6, 12, 1e-4, 0},
+    {"ViT-H-14", 1024, 224, 14, 1280, 32, 80, 1024, 16, 24, -1, 0},
+    {"ViT-H-14-378", 1024, 378, 14, 1280, 32, 80, 1024, 16, 24, -1, 0},
+    {"ViT-H-16", 1024, 224, 16, 1280, 32, 80, 1024, 16, 24, -1, 0},
+    {"ViT-g-14", 1024, 224, 14, 1408, 40, 88, 1024, 16, 24, -1, 4.3637},
+    {"ViT-bigG-14", 1280, 224, 14, 1664, 48, 104, 1280, 20, 32, -1, 4.9231},
+    {"ViT-e-14", 1280, 224, 14, 1792, 56, 112, 1280, 20, 36, -1, 8.5715},
 };
 enum { BUILT_IN_COUNT = sizeof built_ins / sizeof *built_ins };
 
@@ -48,6 +53,10 @@ static void set_defaults(struct clip_config *config) {
   config->vision.layer_scale = config->text.layer_scale = -1;
   memcpy(config->image_mean, openai_mean, sizeof openai_mean);
   memcpy(config->image_std, openai_std, sizeof openai_std);
+}
+
+const char *config_built_in_name(int number) {
+  return number >= 0 && number < BUILT_IN_COUNT ? built_ins[number].name : NULL;
 }
 
 static enum status from_built_in(const char *name, struct clip_config *config) {
@@ -66,7 +75,7 @@ static enum status from_built_in(const char *name, struct clip_config *config) {
     config->vision = (struct tower_config){.width = b->width,
                                            .layers = b->layers,
                                            .heads = b->width / b->head_width,
-                                           .mlp_width = 4 * b->width,
+                                           .mlp_width = (int)floor(b->width * (b->mlp_ratio > 0 ? b->mlp_ratio : 4)),
                                            .layer_scale = b->layer_scale};
     config->text = (struct tower_config){.width = b->text_width,
                                          .layers = b->text_layers,

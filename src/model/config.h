@@ -38,6 +38,8 @@ struct clip_config {
 /* `name`: a built-in name ("ViT-B-16", "-quickgelu" appended or not) or the path of a JSON file. Another architecture
  * is refused by name. */
 enum status config_read(const char *name, struct clip_config *config);
+/* The names that config_read knows, from 0 on; NULL behind the last. */
+const char *config_built_in_name(int number);
 enum status config_parse(const char *json, const char *source, struct clip_config *config);
 /* open_clip's JSON with `model_cfg`, `preprocess_cfg` and, for memory students, `memory`. */
 void config_write(const struct clip_config *config, struct text *out);

@@ -4,12 +4,12 @@
 #include "base/memory.h"
 #include "config.h"
 #include "released.h"
+#include "transfer_progress.h"
 #include "weight_import.h"
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *argp_program_version = "memclip-import " PACKAGE_VERSION;
 enum { OPTION_KNN = 256, OPTION_SKIP, OPTION_KEY, OPTION_RELEASED };
@@ -95,18 +95,6 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   }
 }
 
-/* On a terminal, once work has gone on for a second. */
-static void show_progress(int64_t done_bytes, int64_t total_bytes) {
-  static double last;
-  const double now = clock_seconds_of_run();
-  if (now < 1 || (now - last < 0.2 && done_bytes < total_bytes))
-    return;
-  last = now;
-  fprintf(stderr, "\r%.0f %% of %.2f GB%s", 100.0 * (double)done_bytes / (double)total_bytes,
-          1e-9 * (double)total_bytes, done_bytes < total_bytes ? "\033[K" : "\r\033[K");
-  fflush(stderr);
-}
-
 int main(int argument_count, char **arguments) {
   static const struct argp argp = {
       option_table,
@@ -127,7 +115,7 @@ int main(int argument_count, char **arguments) {
   struct text report = {0};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);
   command.request.skip = command.skip;
-  command.request.progress = isatty(STDERR_FILENO) ? show_progress : NULL;
+  command.request.progress = transfer_progress();
   const double start = clock_seconds();
   const enum status status = weight_import(&command.request, &summary, &report);
   if (!command.quiet && report.data)

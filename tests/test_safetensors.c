@@ -39,7 +39,7 @@ static void test_round_trip(void **state) {
   struct safetensors file;
   float read[6];
   int32_t narrow[2];
-  assert_ok(safetensors_write(path, entries, 6));
+  assert_ok(safetensors_write(path, entries, 6, NULL));
   assert_ok(safetensors_open(path, &file));
   assert_int_equal(file.count, 6);
   assert_string_equal(file.metadata, "{\"format\":\"pt\"}");
@@ -60,8 +60,8 @@ static void test_round_trip(void **state) {
   assert_int_equal(tensor_entry_read(safetensors_find(&file, "ids"), DTYPE_F32, 2, read), STATUS_INPUT);
   safetensors_close(&file);
   const struct tensor_entry twins[] = {entries[1], entries[1]};
-  assert_int_equal(safetensors_write(path, twins, 2), STATUS_INPUT);
-  assert_int_equal(safetensors_write("missing_directory/x", entries, 1), STATUS_SYSTEM);
+  assert_int_equal(safetensors_write(path, twins, 2, NULL), STATUS_INPUT);
+  assert_int_equal(safetensors_write("missing_directory/x", entries, 1, NULL), STATUS_SYSTEM);
 }
 
 /* A file of this header and so many bytes of data. */
@@ -167,13 +167,13 @@ static void test_full_disk(void **state) {
   struct rlimit limit;
   struct tensor_entry small = entry;
   small.shape[0] = small.elements = 10;
-  assert_ok(safetensors_write(path, &small, 1));
+  assert_ok(safetensors_write(path, &small, 1, NULL));
   signal(SIGXFSZ, SIG_IGN);
   getrlimit(RLIMIT_FSIZE, &limit);
   const rlim_t before = limit.rlim_cur;
   limit.rlim_cur = 200000;
   setrlimit(RLIMIT_FSIZE, &limit);
-  const enum status status = safetensors_write(path, &entry, 1);
+  const enum status status = safetensors_write(path, &entry, 1, NULL);
   limit.rlim_cur = before;
   setrlimit(RLIMIT_FSIZE, &limit);
   assert_int_equal(status, STATUS_SYSTEM);

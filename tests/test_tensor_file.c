@@ -408,8 +408,8 @@ static void test_shards(void **state) {
       {"{\"weights\":{}}", "weight_map"},
       {"{", "weight_map"},
   };
-  assert_ok(safetensors_write("one.safetensors", &a, 1));
-  assert_ok(safetensors_write("two.safetensors", &b, 1));
+  assert_ok(safetensors_write("one.safetensors", &a, 1, NULL));
+  assert_ok(safetensors_write("two.safetensors", &b, 1, NULL));
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct tensor_file file;
     assert_ok(file_write_atomic("model.safetensors.index.json", cases[i].map, strlen(cases[i].map)));

@@ -259,39 +259,55 @@ static enum status make_header(const struct tensor_entry **order, int64_t count,
   return status;
 }
 
-static bool write_parts(FILE *out, const struct text *header, const struct tensor_entry **order, int64_t count) {
+static enum status write_bytes(FILE *out, const void *data, size_t size) {
+  return fwrite(data, 1, size, out) == size ? STATUS_OK : error_set(STATUS_SYSTEM, "cannot write: %s", strerror(errno));
+}
+
+static enum status write_entry(FILE *out, const struct tensor_entry *entry, const struct tensor_reader *reader) {
+  const size_t size = entry_bytes(entry);
+  if (entry->data || size == 0)
+    return write_bytes(out, entry->data, size);
+  void *data = memory_allocate(size, "tensor being written");
+  enum status status = reader->read(reader->context, entry, data);
+  if (status == STATUS_OK)
+    status = write_bytes(out, data, size);
+  memory_release(data);
+  return status;
+}
+
+static enum status write_parts(FILE *out, const struct text *header, const struct tensor_entry **order, int64_t count,
+                               const struct tensor_reader *reader) {
   unsigned char length[LENGTH_BYTES];
   for (int i = 0; i < LENGTH_BYTES; i++)
     length[i] = (unsigned char)((uint64_t)header->length >> (8 * i));
-  bool good = fwrite(length, 1, sizeof length, out) == sizeof length &&
-              fwrite(header->data, 1, header->length, out) == header->length;
-  for (int64_t i = 0; i < count && good; i++)
-    good = fwrite(order[i]->data, 1, entry_bytes(order[i]), out) == entry_bytes(order[i]);
-  return good;
+  TRY(write_bytes(out, length, sizeof length));
+  TRY(write_bytes(out, header->data, header->length));
+  for (int64_t i = 0; i < count; i++)
+    TRY(write_entry(out, order[i], reader));
+  return STATUS_OK;
 }
 
 static enum status write_file(const char *path, const struct text *header, const struct tensor_entry **order,
-                              int64_t count) {
+                              int64_t count, const struct tensor_reader *reader) {
   char *temporary = text_format("%s.tmp.%ld", path, (long)getpid());
-  enum status status = STATUS_OK;
   FILE *out = fopen(temporary, "we");
-  if (out == NULL) {
-    status = error_set(STATUS_SYSTEM, "cannot create %s: %s", temporary, strerror(errno));
-  } else {
-    int cause = write_parts(out, header, order, count) ? 0 : errno;
-    if (fclose(out) != 0 && cause == 0)
-      cause = errno;
-    status = cause == 0 ? file_publish(temporary, path)
-                        : error_set(STATUS_SYSTEM, "cannot write %s: %s", temporary, strerror(cause));
-    if (status != STATUS_OK)
-      unlink(temporary);
-  }
+  enum status status = out ? write_parts(out, header, order, count, reader)
+                           : error_set(STATUS_SYSTEM, "cannot create %s: %s", temporary, strerror(errno));
+  if (out && fclose(out) != 0 && status == STATUS_OK)
+    status = error_set(STATUS_SYSTEM, "cannot write: %s", strerror(errno));
+  if (status == STATUS_OK)
+    status = file_publish(temporary, path);
+  else if (out)
+    error_context(status, "%s", path);
+  if (status != STATUS_OK && out)
+    unlink(temporary);
   memory_release(temporary);
   return status;
 }
 
 /* Wide elements first, so that each tensor is aligned to its elements. */
-enum status safetensors_write(const char *path, const struct tensor_entry *entries, int64_t count) {
+enum status safetensors_write(const char *path, const struct tensor_entry *entries, int64_t count,
+                              const struct tensor_reader *reader) {
   const struct tensor_entry **order = memory_allocate((size_t)count * sizeof *order, "tensor order");
   struct text header = {0};
   for (int64_t i = 0; i < count; i++)
@@ -299,7 +315,7 @@ enum status safetensors_write(const char *path, const struct tensor_entry *entri
   qsort(order, (size_t)count, sizeof *order, compare_sizes);
   enum status status = make_header(order, count, &header);
   if (status == STATUS_OK)
-    status = write_file(path, &header, order, count);
+    status = write_file(path, &header, order, count, reader);
   else
     error_context(status, "%s", path);
   text_release(&header);

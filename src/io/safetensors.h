@@ -25,6 +25,12 @@ void safetensors_close(struct safetensors *file);
 const struct tensor_entry *safetensors_find(const struct safetensors *file, const char *name);
 /* Converts to `dtype` (float kinds among themselves, integer kinds among themselves). */
 enum status tensor_entry_read(const struct tensor_entry *entry, enum dtype dtype, int64_t elements, void *data);
-/* Written whole, atomically, {"format":"pt"} in the metadata. */
-enum status safetensors_write(const char *path, const struct tensor_entry *entries, int64_t count);
+/* Written whole, atomically, {"format":"pt"} in the metadata. An entry whose `data` is NULL is read when its turn
+ * comes, so that a large model never is in memory as a whole. */
+struct tensor_reader {
+  enum status (*read)(void *context, const struct tensor_entry *entry, void *data);
+  void *context;
+};
+enum status safetensors_write(const char *path, const struct tensor_entry *entries, int64_t count,
+                              const struct tensor_reader *reader /* or NULL */);
 #endif

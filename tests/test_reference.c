@@ -1,335 +1,199 @@
-/* Whole models against numbers that open_clip and the thesis's code computed in double precision: features within 2e-5,
- * every gradient tensor within 1e-4, training trajectories. */
+/* Whole models against numbers that open_clip and the thesis's code computed in double precision, all weights through
+ * the importer: features within 2e-5, every gradient tensor within 1e-4, training trajectories; bf16 within the error
+ * that PyTorch's own bf16 has. The small fixtures of tests/parity are always there. */
 #include "base/memory.h"
-#include "io/safetensors.h"
-#include "model/model.h"
-#include "reference.h"
+#include "network.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static struct device *device;
-static const struct model_switches saving = {.pooled_last_block = true, .skip_frozen = true};
 
-static float *read_floats(const struct safetensors *file, const char *name, int64_t *count) {
-  const struct tensor_entry *entry = safetensors_find(file, name);
-  if (!entry)
-    fail_msg("%s is missing in the reference", name);
-  float *values = memory_allocate((size_t)entry->elements * sizeof *values, "reference");
-  assert_int_equal(tensor_entry_read(entry, DTYPE_F32, entry->elements, values), STATUS_OK);
-  if (count)
-    *count = entry->elements;
-  return values;
+static void expect_loss(const char *what, double ours, double theirs, double bound) {
+  if (!(fabs(ours - theirs) <= bound * fabs(theirs)))
+    fail_msg("%s: %.9g, reference %.9g", what, ours, theirs);
 }
 
-/* |a - b| / |b|. */
-static double distance(const float *a, const float *b, int64_t count) {
-  double difference = 0, size = 0;
-  for (int64_t i = 0; i < count; i++) {
-    difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    size += (double)b[i] * (double)b[i];
-  }
-  return sqrt(difference / fmax(size, 1e-30));
-}
+/* ---- CLIP: features, loss, gradients */
 
-static void expect_near(const char *what, const float *ours, const struct safetensors *file, const char *name,
-                        double bound) {
-  int64_t count;
-  float *theirs = read_floats(file, name, &count);
-  const double error = distance(ours, theirs, count);
-  if (!(error <= bound))
-    fail_msg("%s: relative error %g, bound %g", what, error, bound);
-  memory_release(theirs);
-}
-
-static struct safetensors open_file(const char *name) {
-  char *path = reference_path(name);
-  struct safetensors file;
-  if (!path)
-    skip();
-  if (safetensors_open(path, &file) != STATUS_OK)
-    fail_msg("%s", error_message());
-  memory_release(path);
-  return file;
-}
-
-static struct model *open_model(const char *config_name, const char *weights_name, enum activation activation,
-                                const char *train) {
-  struct clip_config config;
-  struct model *model;
-  char *path = reference_path(config_name);
-  if (!path)
-    skip();
-  assert_int_equal(config_read(path, &config), STATUS_OK);
-  memory_release(path);
-  config.activation = activation;
-  config.activation_known = true;
-  assert_int_equal(model_create(&config, device, DTYPE_F32, saving, &model), STATUS_OK);
-  assert_int_equal(model_set_trainable(model, &train, 1), STATUS_OK);
-  parameters_allocate(&model->parameters, true);
-  struct safetensors weights = open_file(weights_name);
-  for (int i = 0; i < model->parameters.count; i++) {
-    float *values = read_floats(&weights, model->parameters.items[i]->name, NULL);
-    parameter_set(&model->parameters, model->parameters.items[i], values);
-    memory_release(values);
-  }
-  safetensors_close(&weights);
-  return model;
-}
-
-/* One network on one batch: inputs on the device and the results of the last forward and loss. */
-struct network {
-  struct model *model;
-  struct tower_run *image_run, *text_run;
-  int count;
-  float *images, *raw[2], *unit[2], *norm[2], *dunit[2], *draw[2];
-  int32_t *ids, *end;
-  double *loss;
+struct clip_case {
+  const char *folder, *config /* NULL: beside the weights */, *weights, *numbers;
+  enum activation activation;
 };
 
-static struct network open_network(struct model *model, int count) {
-  const size_t rows = (size_t)(count * model->config.embed_dim) * sizeof(float),
-               pixels =
-                   (size_t)count * 3 * (size_t)(model->config.image_height * model->config.image_width) * sizeof(float);
-  struct network network = {.model = model, .count = count};
-  network.image_run = tower_run_create(model, &model->vision, count, true, 0);
-  network.text_run = tower_run_create(model, &model->text, count, true, 0);
-  network.images = device->op->allocate(device, pixels, "images");
-  for (int side = 0; side < 2; side++) {
-    network.raw[side] = device->op->allocate(device, rows, "features");
-    network.unit[side] = device->op->allocate(device, rows, "features");
-    network.norm[side] = device->op->allocate(device, rows, "features");
-    network.dunit[side] = device->op->allocate(device, rows, "features");
-    network.draw[side] = device->op->allocate(device, rows, "features");
-  }
-  network.ids = device->op->allocate(device, (size_t)(count * model->config.context_length) * sizeof(int32_t), "ids");
-  network.end = device->op->allocate(device, (size_t)count * sizeof(int32_t), "ids");
-  network.loss = device->op->allocate(device, sizeof(double), "loss");
+static struct network run_clip(const struct clip_case *clip, enum dtype dtype, struct safetensors *file) {
+  char *config = clip->config ? text_format("%s/%s", clip->folder, clip->config) : NULL,
+       *weights = text_format("%s/%s", clip->folder, clip->weights),
+       *numbers = text_format("%s/%s", clip->folder, clip->numbers);
+  *file = fixture_open(numbers);
+  struct network network = network_open(fixture_model(device, config, weights, clip->activation, "all", dtype),
+                                        (int)safetensors_find(file, "in.images")->shape[0]);
+  float *images = fixture_floats(file, "in.images", NULL);
+  int32_t *ids = fixture_ids(file, "in.tokens");
+  network_set_images(&network, images);
+  network_forward(&network, network_set_texts(&network, ids));
+  void *blocks[] = {images, ids, config, weights, numbers};
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    memory_release(blocks[i]);
   return network;
 }
 
-static void close_network(struct network *network) {
-  for (int side = 0; side < 2; side++) {
-    float *blocks[] = {network->raw[side], network->unit[side], network->norm[side], network->dunit[side],
-                       network->draw[side]};
-    for (int i = 0; i < 5; i++)
-      device->op->release(device, blocks[i]);
-  }
-  device->op->release(device, network->images);
-  device->op->release(device, network->ids);
-  device->op->release(device, network->end);
-  device->op->release(device, network->loss);
-  tower_run_release(network->image_run);
-  tower_run_release(network->text_run);
-  model_release(network->model);
-}
-
-static void set_images(struct network *network, const float *images) {
-  device->op->copy_in(device, network->images, images,
-                      (size_t)network->count * 3 *
-                          (size_t)(network->model->config.image_height * network->model->config.image_width) *
-                          sizeof *images);
-}
-
-/* The pooled position is that of the largest id, the first one among equals. */
-static int set_texts(struct network *network, const int32_t *ids) {
-  const int context = network->model->config.context_length;
-  int32_t end[64];
-  int columns = 0;
-  for (int i = 0; i < network->count; i++) {
-    end[i] = 0;
-    for (int t = 1; t < context; t++)
-      if (ids[i * context + t] > ids[i * context + end[i]])
-        end[i] = t;
-    columns = end[i] + 1 > columns ? end[i] + 1 : columns;
-  }
-  device->op->copy_in(device, network->ids, ids, (size_t)(network->count * context) * sizeof *ids);
-  device->op->copy_in(device, network->end, end, (size_t)network->count * sizeof *end);
-  return columns;
-}
-
-static void forward(struct network *network, int columns) {
-  const int64_t width = network->model->config.embed_dim;
-  const struct tower_input images = {.count = network->count, .images = network->images, .image_dtype = DTYPE_F32};
-  const struct tower_input texts = {
-      .count = network->count, .ids = network->ids, .end = network->end, .tokens = columns};
-  tower_forward(network->image_run, &images, network->raw[0]);
-  tower_forward(network->text_run, &texts, network->raw[1]);
-  for (int side = 0; side < 2; side++)
-    device->op->normalize(device, &(struct normalize){.rows = network->count,
-                                                      .width = width,
-                                                      .x = network->raw[side],
-                                                      .y = network->unit[side],
-                                                      .norm = network->norm[side]});
-}
-
-static double contrastive_backward(struct network *network) {
-  struct model *model = network->model;
-  const int64_t width = model->config.embed_dim;
-  double loss;
-  device->op->zero(device, network->loss, sizeof *network->loss);
-  device->op->contrastive(device, &(struct contrastive){.global = network->count,
-                                                        .width = width,
-                                                        .count = network->count,
-                                                        .weight = 1,
-                                                        .images = network->unit[0],
-                                                        .texts = network->unit[1],
-                                                        .logit_scale = model->logit_scale->master,
-                                                        .loss = network->loss,
-                                                        .dimages = network->dunit[0],
-                                                        .dtexts = network->dunit[1],
-                                                        .dlogit_scale = model->logit_scale->gradient});
-  for (int side = 0; side < 2; side++)
-    device->op->normalize_backward(device, &(struct normalize){.rows = network->count,
-                                                               .width = width,
-                                                               .y = network->unit[side],
-                                                               .norm = network->norm[side],
-                                                               .dy = network->dunit[side],
-                                                               .dx = network->draw[side]});
-  tower_backward(network->text_run, network->draw[1], NULL);
-  tower_backward(network->image_run, network->draw[0], NULL);
-  device->op->copy_out(device, &loss, network->loss, sizeof loss);
-  return loss;
-}
-
-static float *host_rows(const float *rows, int64_t count) {
-  float *values = memory_allocate((size_t)count * sizeof *values, "rows");
-  device->op->copy_out(device, values, rows, (size_t)count * sizeof *values);
-  return values;
-}
-
-static void expect_features(struct network *network, const struct safetensors *file) {
+/* Features that a reference has not are passed over: some have only the normalised ones. */
+static void expect_features(const struct network *network, const struct safetensors *file) {
   static const char *const names[2][2] = {{"out.image_features_unnormalised", "out.image_features"},
                                           {"out.text_features_unnormalised", "out.text_features"}};
   const int64_t count = network->count * network->model->config.embed_dim;
-  for (int side = 0; side < 2; side++) {
-    float *raw = host_rows(network->raw[side], count), *unit = host_rows(network->unit[side], count);
-    expect_near(names[side][0], raw, file, names[side][0], 2e-5);
-    expect_near(names[side][1], unit, file, names[side][1], 2e-5);
-    memory_release(raw);
-    memory_release(unit);
-  }
-}
-
-static void expect_gradients(const struct model *model, const struct safetensors *file, const char *prefix) {
-  for (int i = 0; i < model->parameters.count; i++) {
-    const struct parameter *parameter = model->parameters.items[i];
-    if (!parameter->gradient)
-      continue;
-    char *name = text_format("%s%s", prefix, parameter->name);
-    float *gradient = host_rows(parameter->gradient, parameter->count);
-    expect_near(name, gradient, file, name, 1e-4);
-    memory_release(gradient);
-    memory_release(name);
-  }
-}
-
-static int32_t *read_ids(const struct safetensors *file, const char *name) {
-  const struct tensor_entry *entry = safetensors_find(file, name);
-  int32_t *ids = memory_allocate((size_t)entry->elements * sizeof *ids, "ids");
-  assert_int_equal(tensor_entry_read(entry, DTYPE_I32, entry->elements, ids), STATUS_OK);
-  return ids;
-}
-
-static void check_clip(const char *tag, const char *activation) {
-  char *config = text_format("clip_%s/open_clip_config.json", tag),
-       *weights = text_format("clip_%s/weights.safetensors", tag),
-       *numbers = text_format("clip_%s/%s.safetensors", tag, activation);
-  struct safetensors file = open_file(numbers);
-  struct network network = open_network(
-      open_model(config, weights, activation[0] == 'q' ? ACTIVATION_QUICKGELU : ACTIVATION_GELU, "all"), 6);
-  float *images = read_floats(&file, "in.images", NULL), *loss = read_floats(&file, "out.loss", NULL);
-  int32_t *ids = read_ids(&file, "in.tokens");
-  set_images(&network, images);
-  forward(&network, set_texts(&network, ids));
-  expect_features(&network, &file);
-  const double ours = contrastive_backward(&network);
-  assert_true(fabs(ours - (double)loss[0]) <= 2e-5 * fabs((double)loss[0]));
-  expect_gradients(network.model, &file, "grad.");
-  memory_release(images);
-  memory_release(ids);
-  memory_release(loss);
-  close_network(&network);
-  safetensors_close(&file);
-  memory_release(config);
-  memory_release(weights);
-  memory_release(numbers);
-}
-
-static void clip_features_and_gradients(void **state) {
-  (void)state;
-  check_clip("a", "gelu");
-  check_clip("a", "quickgelu");
-  check_clip("b", "gelu");
-  check_clip("b", "quickgelu");
-}
-
-/* Weights after some steps, within 1 % of the distance that they moved. */
-static void expect_moved(struct model *model, const struct safetensors *start, const struct safetensors *file,
-                         const char *prefix) {
-  for (int i = 0; i < model->parameters.count; i++) {
-    const struct parameter *parameter = model->parameters.items[i];
-    if (!parameter->trainable)
-      continue;
-    char *name = text_format("%s%s", prefix, parameter->name);
-    float *before = read_floats(start, parameter->name, NULL), *after = read_floats(file, name, NULL),
-          *ours = host_rows(parameter->master, parameter->count);
-    double error = 0, moved = 0;
-    for (int64_t e = 0; e < parameter->count; e++) {
-      error += ((double)ours[e] - (double)after[e]) * ((double)ours[e] - (double)after[e]);
-      moved += ((double)before[e] - (double)after[e]) * ((double)before[e] - (double)after[e]);
+  for (int side = 0; side < 2; side++)
+    for (int unit = 0; unit < 2; unit++) {
+      float *rows = host_rows(device, unit ? network->unit[side] : network->raw[side], count);
+      if (unit || safetensors_find(file, names[side][unit]))
+        expect_near(names[side][unit], rows, file, names[side][unit], 2e-5);
+      memory_release(rows);
     }
-    if (!(sqrt(error) <= 0.01 * sqrt(moved) + 1e-7))
-      fail_msg("%s: off by %g after moving %g", name, sqrt(error), sqrt(moved));
-    memory_release(before);
-    memory_release(after);
+}
+
+static void check_clip(const struct clip_case *clip) {
+  struct safetensors file;
+  struct network network = run_clip(clip, DTYPE_F32, &file);
+  expect_features(&network, &file);
+  if (safetensors_find(&file, "out.loss")) {
+    float *loss = fixture_floats(&file, "out.loss", NULL);
+    expect_loss(clip->numbers, network_contrastive_backward(&network), (double)loss[0], 2e-5);
+    network_expect_gradients(&network, &file, "grad.", 1e-4);
+    memory_release(loss);
+  }
+  network_close(&network);
+  safetensors_close(&file);
+}
+
+#define GELU ACTIVATION_GELU
+#define QUICK ACTIVATION_QUICKGELU
+static const char open_clip_json[] = "open_clip_config.json";
+static const struct clip_case own_clips[] = {
+    {"parity/clip", NULL, "weights.safetensors", "gelu.safetensors", GELU},
+    {"parity/clip", open_clip_json, "checkpoint.pt", "quickgelu.safetensors", QUICK},
+    {"parity", NULL, "huggingface/model.safetensors", "clip/quickgelu.safetensors", QUICK}};
+static const struct clip_case peer_clips[] = {
+    {"reference/clip_a", open_clip_json, "weights.safetensors", "gelu.safetensors", GELU},
+    {"reference/clip_a", open_clip_json, "weights_train_checkpoint.pt", "quickgelu.safetensors", QUICK},
+    {"reference/clip_b", open_clip_json, "weights_state_dict.pt", "gelu.safetensors", GELU},
+    {"reference/clip_b", open_clip_json, "weights.safetensors", "quickgelu.safetensors", QUICK},
+    {"reference", NULL, "huggingface/model.safetensors", "huggingface_features.safetensors", QUICK},
+    {"reference", "clip_a/open_clip_config.json", "openai/tiny.pt", "openai/features.safetensors", QUICK}};
+
+static void clips_of_ours(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof own_clips / sizeof *own_clips; i++)
+    check_clip(&own_clips[i]);
+}
+
+static void clips_of_peers(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof peer_clips / sizeof *peer_clips; i++)
+    check_clip(&peer_clips[i]);
+}
+
+/* ---- bf16 */
+
+/* Relative errors of PyTorch 2.15's bf16 (CPU autocast) on these inputs, from make_parity.py --bf16: image features,
+ * text features, loss, all gradients together. Ours must not be larger. */
+static const struct bf16_case {
+  const char *folder, *numbers;
+  enum activation activation;
+  double image, text, logits, gradient;
+} bf16_cases[] = {
+    {"parity/clip", "gelu.safetensors", GELU, 0.0063, 0.0072, 0.0073, 0.0181},
+    {"parity/clip", "quickgelu.safetensors", QUICK, 0.0059, 0.0060, 0.0068, 0.0262},
+    {"reference/clip_a", "gelu.safetensors", GELU, 0.0079, 0.0062, 0.0056, 0.0200},
+    {"reference/clip_a", "quickgelu.safetensors", QUICK, 0.0078, 0.0067, 0.0047, 0.0207},
+    {"reference/clip_b", "gelu.safetensors", GELU, 0.0085, 0.0051, 0.0071, 0.0274},
+    {"reference/clip_b", "quickgelu.safetensors", QUICK, 0.0087, 0.0046, 0.0104, 0.0241},
+};
+enum { OWN_BF16_CASES = 2, BF16_CASES = sizeof bf16_cases / sizeof *bf16_cases };
+
+/* Of exp(logit_scale) times the products of unit features, all pairs. */
+static double logit_error(const struct network *network, const float *image, const float *text,
+                          const struct safetensors *file) {
+  const int64_t width = network->model->config.embed_dim;
+  float *exact_image = fixture_floats(file, "out.image_features", NULL),
+        *exact_text = fixture_floats(file, "out.text_features", NULL);
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < network->count * network->count; i++) {
+    const int64_t row = i / network->count * width, column = i % network->count * width;
+    double ours = 0, exact = 0;
+    for (int64_t e = 0; e < width; e++) {
+      ours += (double)image[row + e] * (double)text[column + e];
+      exact += (double)exact_image[row + e] * (double)exact_text[column + e];
+    }
+    difference += (ours - exact) * (ours - exact);
+    size += exact * exact;
+  }
+  memory_release(exact_image);
+  memory_release(exact_text);
+  return sqrt(difference / size);
+}
+
+static double gradient_error(const struct network *network, const struct safetensors *file) {
+  const struct parameters *list = &network->model->parameters;
+  double difference = 0, size = 0;
+  for (int i = 0; i < list->count; i++) {
+    const struct parameter *parameter = list->items[i];
+    char *name = text_format("grad.%s", parameter->name);
+    float *ours = host_rows(device, parameter->gradient, parameter->count), *theirs = fixture_floats(file, name, NULL);
+    for (int64_t e = 0; e < parameter->count; e++) {
+      difference += ((double)ours[e] - (double)theirs[e]) * ((double)ours[e] - (double)theirs[e]);
+      size += (double)theirs[e] * (double)theirs[e];
+    }
     memory_release(ours);
+    memory_release(theirs);
     memory_release(name);
   }
+  return sqrt(difference / size);
 }
 
-static void check_five_steps(const char *tag, const char *activation) {
-  char *config = text_format("clip_%s/open_clip_config.json", tag),
-       *weights = text_format("clip_%s/weights.safetensors", tag),
-       *numbers = text_format("clip_%s/%s_five_steps.safetensors", tag, activation);
-  struct safetensors file = open_file(numbers), start = open_file(weights);
-  struct network network = open_network(
-      open_model(config, weights, activation[0] == 'q' ? ACTIVATION_QUICKGELU : ACTIVATION_GELU, "all"), 6);
-  const struct clip_config *shape = &network.model->config;
-  const struct optimizer optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.2, .clip_norm = 1};
-  float *images = read_floats(&file, "in.images", NULL), *rates = read_floats(&file, "in.lr", NULL),
-        *losses = read_floats(&file, "out.loss", NULL), *norms = read_floats(&file, "out.grad_norm", NULL);
-  int32_t *ids = read_ids(&file, "in.tokens");
-  for (int step = 0; step < 5; step++) {
-    set_images(&network, images + step * 6 * 3 * shape->image_height * shape->image_width);
-    forward(&network, set_texts(&network, ids + step * 6 * shape->context_length));
-    const double loss = contrastive_backward(&network);
-    const double norm = optimizer_step(&optimizer, network.model, step, (double)rates[step], true);
-    if (!(fabs(loss - (double)losses[step]) <= 1e-4 * fabs((double)losses[step])) ||
-        !(fabs(norm - (double)norms[step]) <= 1e-3 * (double)norms[step]))
-      fail_msg("clip_%s %s step %d: loss %g, reference %g; gradient norm %g, reference %g", tag, activation, step, loss,
-               (double)losses[step], norm, (double)norms[step]);
-  }
-  expect_moved(network.model, &start, &file, "after.");
-  void *blocks[] = {images, rates, losses, norms, ids, config, weights, numbers};
-  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-    memory_release(blocks[i]);
-  close_network(&network);
+static void check_bf16(const struct bf16_case *peer) {
+  const struct clip_case clip = {peer->folder, open_clip_json, "weights.safetensors", peer->numbers, peer->activation};
+  struct safetensors file;
+  struct network network = run_clip(&clip, DTYPE_BF16, &file);
+  const int64_t count = network.count * network.model->config.embed_dim;
+  float *image = host_rows(device, network.unit[0], count), *text = host_rows(device, network.unit[1], count);
+  expect_near("bf16 image features", image, &file, "out.image_features", peer->image);
+  expect_near("bf16 text features", text, &file, "out.text_features", peer->text);
+  network_contrastive_backward(&network);
+  const double logits = logit_error(&network, image, text, &file), gradient = gradient_error(&network, &file);
+  if (!(logits <= peer->logits) || !(gradient <= 1.1 * peer->gradient))
+    fail_msg("%s %s: bf16 logits are off by %g, gradients by %g; PyTorch's by %g and %g", peer->folder, peer->numbers,
+             logits, gradient, peer->logits, peer->gradient);
+  memory_release(image);
+  memory_release(text);
+  network_close(&network);
   safetensors_close(&file);
-  safetensors_close(&start);
 }
 
-static void clip_training_steps(void **state) {
+static void bf16_of_ours(void **state) {
   (void)state;
-  check_five_steps("a", "gelu");
-  check_five_steps("a", "quickgelu");
-  check_five_steps("b", "gelu");
-  check_five_steps("b", "quickgelu");
+  for (int i = 0; i < OWN_BF16_CASES; i++)
+    check_bf16(&bf16_cases[i]);
 }
 
+static void bf16_of_peers(void **state) {
+  (void)state;
+  for (int i = OWN_BF16_CASES; i < BF16_CASES; i++)
+    check_bf16(&bf16_cases[i]);
+}
+
+/* ---- the student: losses and gradients */
+
+struct student_case {
+  const char *folder, *config, *weights, *numbers;
+  enum activation activation;
+  bool all_losses;
+};
 struct student {
   struct network network;
   struct model *teacher;
@@ -337,24 +201,22 @@ struct student {
   float *teacher_features;
 };
 
-static struct student open_student(enum activation activation, int count) {
+static struct student open_student(const struct student_case *from, int count) {
+  char *config = text_format("%s/%s", from->folder, from->config),
+       *weights = text_format("%s/%s", from->folder, from->weights),
+       *teacher = text_format("%s/teacher.safetensors", from->folder),
+       *teacher_config = text_format("%s/../%s/open_clip_config.json", from->folder,
+                                     text_starts_with(from->folder, "parity") ? "clip" : "clip_b");
   struct student student = {
-      .network =
-          open_network(open_model("student/config.json", "student/student.safetensors", activation, "memory"), count)};
-  struct clip_config plain = student.network.model->config;
-  plain.vision.memory = (struct memory_config){0};
-  assert_int_equal(model_create(&plain, device, DTYPE_F32, saving, &student.teacher), STATUS_OK);
-  parameters_allocate(&student.teacher->parameters, false);
-  struct safetensors weights = open_file("student/teacher.safetensors");
-  for (int i = 0; i < student.teacher->parameters.count; i++) {
-    float *values = read_floats(&weights, student.teacher->parameters.items[i]->name, NULL);
-    parameter_set(&student.teacher->parameters, student.teacher->parameters.items[i], values);
-    memory_release(values);
-  }
-  safetensors_close(&weights);
+      .network = network_open(fixture_model(device, config, weights, from->activation, "memory", DTYPE_F32), count),
+      .teacher = fixture_model(device, teacher_config, teacher, from->activation, "all", DTYPE_F32)};
   student.teacher_run = tower_run_create(student.teacher, &student.teacher->vision, count, false, 0);
-  student.teacher_features =
-      device->op->allocate(device, (size_t)(count * plain.embed_dim) * sizeof(float), "teacher features");
+  student.teacher_features = device->op->allocate(
+      device, (size_t)(count * student.teacher->config.embed_dim) * sizeof(float), "teacher features");
+  memory_release(config);
+  memory_release(weights);
+  memory_release(teacher);
+  memory_release(teacher_config);
   return student;
 }
 
@@ -362,7 +224,7 @@ static void close_student(struct student *student) {
   tower_run_release(student->teacher_run);
   device->op->release(device, student->teacher_features);
   model_release(student->teacher);
-  close_network(&student->network);
+  network_close(&student->network);
 }
 
 /* Both networks with the frozen prefix computed once. */
@@ -394,78 +256,61 @@ static double distill(struct student *student, int first, int count, enum distil
   return loss;
 }
 
-static void student_losses_and_gradients(void **state) {
-  (void)state;
+static void check_student(const struct student_case *from) {
   static const struct {
     const char *loss, *gradient;
     enum distill_loss kind;
   } kinds[] = {{"out.loss_cosine", "grad_cosine.", DISTILL_COSINE},
                {"out.loss_mse", "grad_mse.", DISTILL_MSE},
                {"out.loss_l2", "grad_l2.", DISTILL_L2}};
-  for (int activation = 0; activation < 2; activation++) {
-    struct safetensors file = open_file(activation ? "student/quickgelu.safetensors" : "student/gelu.safetensors");
-    struct student student = open_student(activation ? ACTIVATION_QUICKGELU : ACTIVATION_GELU, 6);
-    struct model *model = student.network.model;
-    float *images = read_floats(&file, "in.images", NULL);
-    set_images(&student.network, images);
-    for (int k = 0; k < 3; k++) {
-      float *loss = read_floats(&file, kinds[k].loss, NULL);
-      device->op->zero(device, model->parameters.gradient,
-                       (size_t)model->parameters.trainable_elements * sizeof(float));
-      const double ours = distill(&student, 0, 6, kinds[k].kind, 1.0 / 6);
-      if (!(fabs(ours - (double)loss[0]) <= 2e-5 * fabs((double)loss[0])))
-        fail_msg("%s: %.9g, reference %.9g", kinds[k].loss, ours, (double)loss[0]);
-      expect_gradients(model, &file, kinds[k].gradient);
-      memory_release(loss);
-    }
-    const int64_t count = 6 * model->config.embed_dim;
-    float *student_rows = host_rows(student.network.raw[0], count),
-          *teacher_rows = host_rows(student.teacher_features, count);
-    expect_near("student features", student_rows, &file, "out.student", 2e-5);
-    expect_near("teacher features", teacher_rows, &file, "out.teacher", 2e-5);
-    memory_release(student_rows);
-    memory_release(teacher_rows);
-    memory_release(images);
-    close_student(&student);
-    safetensors_close(&file);
+  char *numbers = text_format("%s/%s", from->folder, from->numbers);
+  struct safetensors file = fixture_open(numbers);
+  const int count = (int)safetensors_find(&file, "in.images")->shape[0];
+  struct student student = open_student(from, count);
+  struct model *model = student.network.model;
+  float *images = fixture_floats(&file, "in.images", NULL);
+  network_set_images(&student.network, images);
+  for (int k = 0; k < (from->all_losses ? 3 : 1); k++) {
+    float *loss = fixture_floats(&file, kinds[k].loss, NULL);
+    device->op->zero(device, model->parameters.gradient, (size_t)model->parameters.trainable_elements * sizeof(float));
+    expect_loss(kinds[k].loss, distill(&student, 0, count, kinds[k].kind, 1.0 / count), (double)loss[0], 2e-5);
+    network_expect_gradients(&student.network, &file, kinds[k].gradient, 1e-4);
+    memory_release(loss);
   }
+  const int64_t elements = count * (int64_t)model->config.embed_dim;
+  float *student_rows = host_rows(device, student.network.raw[0], elements),
+        *teacher_rows = host_rows(device, student.teacher_features, elements);
+  expect_near("student features", student_rows, &file, "out.student", 2e-5);
+  expect_near("teacher features", teacher_rows, &file, "out.teacher", 2e-5);
+  void *blocks[] = {student_rows, teacher_rows, images, numbers};
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    memory_release(blocks[i]);
+  close_student(&student);
+  safetensors_close(&file);
 }
 
-static void student_training_steps(void **state) {
+static void student_of_ours(void **state) {
   (void)state;
-  const struct optimizer optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1};
-  for (int activation = 0; activation < 2; activation++) {
-    struct safetensors file = open_file(activation ? "student/quickgelu.safetensors" : "student/gelu.safetensors"),
-                       start = open_file("student/student.safetensors");
-    struct student student = open_student(activation ? ACTIVATION_QUICKGELU : ACTIVATION_GELU, 6);
-    struct model *model = student.network.model;
-    const int64_t pixels = 6 * 3 * (int64_t)model->config.image_height * model->config.image_width;
-    float *images = read_floats(&file, "steps.images", NULL), *losses = read_floats(&file, "steps.loss", NULL);
-    for (int step = 0; step < 6; step++) {
-      set_images(&student.network, images + step * pixels);
-      const double loss =
-          distill(&student, 0, 3, DISTILL_COSINE, 1.0 / 6) + distill(&student, 3, 3, DISTILL_COSINE, 1.0 / 6);
-      optimizer_step(&optimizer, model, step, 5e-3, false);
-      if (!(fabs(loss - (double)losses[step]) <= 1e-4 * fabs((double)losses[step])))
-        fail_msg("step %d: loss %.9g, reference %.9g", step, loss, (double)losses[step]);
-    }
-    expect_moved(model, &start, &file, "steps.after.");
-    memory_release(images);
-    memory_release(losses);
-    close_student(&student);
-    safetensors_close(&file);
-    safetensors_close(&start);
-  }
+  check_student(
+      &(struct student_case){"parity/student", "config.json", "student.pt", "quickgelu.safetensors", QUICK, false});
+}
+
+static void student_of_peers(void **state) {
+  (void)state;
+  check_student(
+      &(struct student_case){"reference/student", "config.json", "student_epoch_1.pt", "gelu.safetensors", GELU, true});
+  check_student(&(struct student_case){"reference/student", "config.json", "student.safetensors",
+                                       "quickgelu.safetensors", QUICK, true});
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(clip_features_and_gradients), cmocka_unit_test(clip_training_steps),
-      cmocka_unit_test(student_losses_and_gradients), cmocka_unit_test(student_training_steps)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(clips_of_ours),   cmocka_unit_test(bf16_of_ours),
+                                     cmocka_unit_test(student_of_ours), cmocka_unit_test(clips_of_peers),
+                                     cmocka_unit_test(bf16_of_peers),   cmocka_unit_test(student_of_peers)};
   memory_set_poison(true); /* what is read before it is written is NaN */
   if (device_open("cpu", 0, &device) != STATUS_OK)
     fatal("%s", error_message());
-  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  const int failed = cmocka_run_group_tests_name("reference", tests, NULL, NULL);
   device_close(device);
   return failed;
 }

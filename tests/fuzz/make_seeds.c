@@ -161,7 +161,7 @@ static void write_weights(void) {
       {.name = (char *)"step", .dtype = DTYPE_I64, .axes = 1, .shape = {2}, .elements = 2, .data = whole},
       {.name = (char *)"logit_scale", .dtype = DTYPE_F32, .axes = 0, .elements = 1, .data = values}};
   char *path = path_of("safetensors", "small.safetensors");
-  check(safetensors_write(path, entries, 3));
+  check(safetensors_write(path, entries, 3, NULL));
   memory_release(path);
 }
 

@@ -1,6 +1,7 @@
-/* compare_checkpoints A B BOUND: exit 0 when the tensors below /model, and those below /optimizer, differ by at most
- * BOUND relative to their size, all of a group taken together; 0 means equal to the bit. (Not tensor by tensor: the
- * gradient of a key's bias is zero but for rounding, and AdamW makes full steps of rounding.) */
+/* compare_checkpoints A B BOUND [TENSOR]: exit 0 when the tensors below /model, and those below /optimizer, differ by
+ * at most BOUND relative to their size, all of a group taken together; 0 means equal to the bit. (Not tensor by tensor:
+ * the gradient of a key's bias is zero but for rounding, and AdamW makes full steps of rounding.) TENSOR: that one
+ * alone, such as optimizer/exp_avg/logit_scale. */
 #include "base/memory.h"
 #include "base/text.h"
 #include "io/store.h"
@@ -49,14 +50,22 @@ static double compare_group(struct store *a, struct store *b, const char *group)
   return sqrt(sums.difference / fmax(sums.size, 1e-30));
 }
 
+static double compare_tensor(struct store *a, struct store *b, const char *name) {
+  struct sums sums = {0};
+  compare(a, b, name, &sums);
+  return sqrt(sums.difference / fmax(sums.size, 1e-30));
+}
+
 int main(int argc, char **argv) {
   struct store *a, *b;
-  if (argc != 4)
+  if (argc != 4 && argc != 5)
     return 2;
   if (store_open(argv[1], &a) != STATUS_OK || store_open(argv[2], &b) != STATUS_OK)
     fatal("%s", error_message());
-  const double model = compare_group(a, b, "model"), optimizer = compare_group(a, b, "optimizer"),
-               bound = strtod(argv[3], NULL);
+  const bool one = argc == 5;
+  const double bound = strtod(argv[3], NULL),
+               model = one ? compare_tensor(a, b, argv[4]) : compare_group(a, b, "model"),
+               optimizer = one ? model : compare_group(a, b, "optimizer");
   printf("relative difference: weights %g, moments %g\n", model, optimizer);
   store_close(a);
   store_close(b);

@@ -7,16 +7,21 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const metric_names[2][5] = {
-    {"val/image_to_text_R@1", "val/image_to_text_R@5", "val/image_to_text_R@10", "val/image_to_text_mean_rank",
-     "val/image_to_text_median_rank"},
-    {"val/text_to_image_R@1", "val/text_to_image_R@5", "val/text_to_image_R@10", "val/text_to_image_mean_rank",
-     "val/text_to_image_median_rank"}};
-static const char *const short_names[2][5] = {
-    {"val/short_image_to_text_R@1", "val/short_image_to_text_R@5", "val/short_image_to_text_R@10",
-     "val/short_image_to_text_mean_rank", "val/short_image_to_text_median_rank"},
-    {"val/short_text_to_image_R@1", "val/short_text_to_image_R@5", "val/short_text_to_image_R@10",
-     "val/short_text_to_image_mean_rank", "val/short_text_to_image_median_rank"}};
+/* What a retrieval reports, below val/ and a prefix; the first index is text to image. */
+enum { RETRIEVAL_VALUES = 5 };
+struct retrieval_names {
+  const char *ranks[2][RETRIEVAL_VALUES], *mean;
+};
+#define DIRECTION_NAMES(prefix)                                                                                        \
+  {                                                                                                                    \
+    "val/" prefix "R@1", "val/" prefix "R@5", "val/" prefix "R@10", "val/" prefix "mean_rank",                         \
+        "val/" prefix "median_rank"                                                                                    \
+  }
+#define RETRIEVAL_NAMES(prefix)                                                                                        \
+  { {DIRECTION_NAMES(prefix "image_to_text_"), DIRECTION_NAMES(prefix "text_to_image_")}, "val/" prefix "R@1_mean" }
+static const struct retrieval_names own_names = RETRIEVAL_NAMES(""), short_names = RETRIEVAL_NAMES("short_"),
+                                    teacher_names = RETRIEVAL_NAMES("teacher_"),
+                                    student_text_names = RETRIEVAL_NAMES("student_text_");
 
 static void put(struct validation *validation, const char *name, double value) {
   if (validation->value_count < VALIDATION_VALUES_MAX)
@@ -94,7 +99,7 @@ static struct recall_summary ranked(const struct retrieval *set, bool text_to_im
 }
 
 static void put_retrieval(struct validation *validation, const float *images, const float *texts,
-                          const char *const names[2][5], const char *mean_name) {
+                          const struct retrieval_names *names) {
   int64_t *owner = memory_allocate((size_t)validation->count * sizeof *owner, "image of text");
   for (int64_t i = 0; i < validation->count; i++)
     owner[i] = i;
@@ -103,13 +108,13 @@ static void put_retrieval(struct validation *validation, const float *images, co
   double mean = 0;
   for (int direction = 0; direction < 2; direction++) {
     const struct recall_summary summary = ranked(&set, direction == 1);
-    const double values[5] = {summary.recall_1, summary.recall_5, summary.recall_10, summary.mean_rank,
-                              summary.median_rank};
-    for (int m = 0; m < 5; m++)
-      put(validation, names[direction][m], values[m]);
+    const double values[RETRIEVAL_VALUES] = {summary.recall_1, summary.recall_5, summary.recall_10, summary.mean_rank,
+                                             summary.median_rank};
+    for (int m = 0; m < RETRIEVAL_VALUES; m++)
+      put(validation, names->ranks[direction][m], values[m]);
     mean += summary.recall_1 / 2;
   }
-  put(validation, mean_name, mean);
+  put(validation, names->mean, mean);
   memory_release(owner);
 }
 
@@ -161,25 +166,29 @@ static void put_similarity(struct validation *validation, const float *raw) {
   memory_release(cosine);
 }
 
-/* Text features: computed once when nothing trains the text tower. */
+/* Text features of the request's model: computed once when nothing trains its text tower. */
 static const float *text_features(struct validation *validation, const struct encode_request *request,
                                   bool short_captions, float *buffer) {
+  const struct session *session = validation->session;
   float **fixed = short_captions ? &validation->fixed_short : &validation->fixed_texts;
   const int32_t *ids = short_captions ? validation->short_ids : validation->ids,
                 *end = short_captions ? validation->short_end : validation->end;
   const int64_t width = request->model->config.embed_dim;
-  if (*fixed)
+  const bool is_fixed = request->model == session->teacher || !tower_trains(&session->model->text);
+  if (is_fixed && *fixed)
     return *fixed;
   if (encode_texts(request, ids, end, validation->count, buffer) != STATUS_OK) /* no run is asked to stop here */
     fatal("validation texts: %s", error_message());
-  if (!tower_trains(&validation->session->model->text)) {
+  if (is_fixed) {
     *fixed = memory_allocate((size_t)(validation->count * width) * sizeof(float), "validation texts");
     memcpy(*fixed, buffer, (size_t)(validation->count * width) * sizeof(float));
   }
   return buffer;
 }
 
-static enum status encode_teacher(struct validation *validation, struct encode_request request, float *unit) {
+/* The teacher's images, once, and how well it retrieves: what a distilled student is judged beside. */
+static enum status judge_teacher(struct validation *validation, struct encode_request request, float *unit,
+                                 float *buffer) {
   struct session *session = validation->session;
   int64_t bad = 0;
   if (!session->teacher || validation->teacher_raw)
@@ -187,38 +196,48 @@ static enum status encode_teacher(struct validation *validation, struct encode_r
   request.model = session->teacher;
   validation->teacher_raw = memory_allocate(
       (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float), "teacher validation features");
-  return encode_images(&request, unit, validation->teacher_raw, &bad);
+  TRY(encode_images(&request, unit, validation->teacher_raw, &bad));
+  put_retrieval(validation, unit, text_features(validation, &request, false, buffer), &teacher_names);
+  return STATUS_OK;
+}
+
+/* The model's images against texts: of a distilled student the teacher's, and its own as well where they train. */
+static void judge_model(struct validation *validation, struct encode_request request, const float *images,
+                        float *buffer) {
+  struct session *session = validation->session;
+  request.model = session->teacher ? session->teacher : session->model;
+  const float *texts = text_features(validation, &request, false, buffer);
+  put_retrieval(validation, images, texts, &own_names);
+  put_contrastive_loss(validation, images, texts);
+  if (validation->short_captions)
+    put_retrieval(validation, images, text_features(validation, &request, true, buffer), &short_names);
+  if (session->teacher && tower_trains(&session->model->text)) {
+    request.model = session->model;
+    put_retrieval(validation, images, text_features(validation, &request, false, buffer), &student_text_names);
+  }
 }
 
 enum status validation_run(struct validation *validation) {
   struct session *session = validation->session;
   const size_t bytes = (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float);
-  struct encode_request request = {.session = session,
-                                   .model = session->model,
-                                   .source = session->val,
-                                   .batch = session->batch,
-                                   .progress = true,
-                                   .bad_sample = NULL};
+  const struct encode_request request = {.session = session,
+                                         .model = session->model,
+                                         .source = session->val,
+                                         .batch = session->batch,
+                                         .progress = true,
+                                         .bad_sample = NULL};
   int64_t bad = 0;
   float *images = memory_allocate(bytes, "validation features"),
         *buffer = memory_allocate(bytes, "validation features");
   float *raw = session->teacher ? memory_allocate(bytes, "validation features") : NULL;
   validation->value_count = 0;
-  enum status status = encode_teacher(validation, request, images);
+  enum status status = judge_teacher(validation, request, images, buffer);
   if (status == STATUS_OK)
     status = encode_images(&request, images, raw, &bad);
-  if (status == STATUS_OK) {
-    struct encode_request text_request = request; /* the teacher's texts judge a distilled student */
-    text_request.model = session->teacher ? session->teacher : session->model;
-    const float *texts = text_features(validation, &text_request, false, buffer);
-    if (raw)
-      put_similarity(validation, raw);
-    put_retrieval(validation, images, texts, metric_names, "val/R@1_mean");
-    put_contrastive_loss(validation, images, texts);
-    if (validation->short_captions)
-      put_retrieval(validation, images, text_features(validation, &text_request, true, buffer), short_names,
-                    "val/short_R@1_mean");
-  }
+  if (status == STATUS_OK && raw)
+    put_similarity(validation, raw);
+  if (status == STATUS_OK)
+    judge_model(validation, request, images, buffer);
   memory_release(images);
   memory_release(buffer);
   memory_release(raw);

@@ -1,11 +1,12 @@
-/* Validation (methods 2.3): retrieval between unit features of the validation source, and for distillation the
- * similarity to the teacher. */
+/* Validation (methods 2.3): retrieval between unit features of the validation source, the contrastive loss over the
+ * whole set as one batch, and for distillation the similarity to the teacher and, in the first one, the teacher's own
+ * retrieval (val/teacher_...). */
 #ifndef MEMCLIP_TRAIN_VALIDATE_H
 #define MEMCLIP_TRAIN_VALIDATE_H
 #include "report/report.h"
 #include "train/session.h"
 
-enum { VALIDATION_VALUES_MAX = 48 };
+enum { VALIDATION_VALUES_MAX = 64 };
 struct validation {
   struct session *session;
   int64_t count;

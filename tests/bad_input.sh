@@ -30,6 +30,9 @@ ok "batch larger than the data" set_key data.batch_size=100000 1 batch_size
 ok "missing shard" set_key "data.train='$world/none-000000.tar'" 1 none-000000.tar
 ok "missing vocabulary" set_key "data.vocabulary='none.gz'" 1 none.gz
 ok "unknown activation" set_key "model.config='ViT-B-16'" 1 activation
+ok "another activation than the configuration's" set_key "model.activation='quickgelu'" 1 parity.foreign_activation
+ok "which runs when asked for" exits 0 memclip good.nml --check --set "run.directory='foreign'" --set "model.activation='quickgelu'" \
+  --set parity.foreign_activation=.true.
 ok "unknown configuration" set_key "model.config='ViT-B-61'" 1 ViT-B-16
 ok "no device" set_key "run.device='cuda'" 3 cuda
 ok "nothing trains" set_key "model.train='visual.tranformer.*'" 1 "model.train"

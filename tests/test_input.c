@@ -132,7 +132,7 @@ static void test_names(void **state) {
   expect_failure(
       "&training lr=1 /",
       "x.nml:1:1: there is no group &training; the groups are &run, &model, &teacher, &memory, &data, &loss, &optim, "
-      "&validation, &early_stop, &checkpoint, &eval, &segment, &debug");
+      "&validation, &early_stop, &checkpoint, &eval, &segment, &parity, &debug");
   expect_failure("&optim\n wamup_steps=1 /",
                  "x.nml:2:2: there is no key wamup_steps in &optim; did you mean warmup_steps?");
   expect_failure("&run\n lr=1 /", "x.nml:2:2: there is no key lr in &run: it belongs to &optim");

@@ -158,6 +158,52 @@ static bool run_steps(struct session *session, const struct command *command, co
   return good;
 }
 
+/* The gradients of the first step, of every trainable parameter. */
+static float *first_gradients(struct session *session, const struct command *command, bool undivided) {
+  const struct parameters *list = &session->model->parameters;
+  struct reducer *reducer = reducer_open(session->model, 4096, true);
+  struct objective objective;
+  struct step_timing timing = {0};
+  settings.parity.undivided_accumulation = undivided;
+  if ((command->student ? objective_open_distill(session, &objective)
+                        : objective_open_contrastive(session, &objective)) != STATUS_OK)
+    fatal("%s", error_message());
+  session->device->op->zero(session->device, session->loss, sizeof *session->loss);
+  session->device->op->zero(session->device, list->gradient, (size_t)list->trainable_elements * sizeof(float));
+  objective.gradients(objective.state, session, reducer, 0, &timing);
+  reducer_finish(reducer);
+  objective.close(objective.state);
+  reducer_close(reducer);
+  return host_rows(session->device, list->gradient, list->trainable_elements);
+}
+
+/* What parity.undivided_accumulation multiplies by the number of micro-batches: every gradient of the student, and of
+ * the contrastive loss that of logit_scale alone. */
+static bool check_undivided(struct session *session, const struct command *command) {
+  const struct parameters *list = &session->model->parameters;
+  float *divided = first_gradients(session, command, false), *undivided = first_gradients(session, command, true);
+  bool good = true;
+  for (int i = 0; i < list->count; i++) {
+    const struct parameter *parameter = list->items[i];
+    if (!parameter->trainable)
+      continue;
+    const bool multiplied = command->student || parameter == session->model->logit_scale;
+    for (int64_t e = 0; e < parameter->count; e++)
+      divided[parameter->offset + e] *= multiplied ? (float)session->accumulation : 1;
+    const double error =
+        relative_distance(undivided + parameter->offset, divided + parameter->offset, parameter->count);
+    if (!(error <= 1e-5)) {
+      fprintf(stderr, "%s: undivided gradient is off by %g\n", parameter->name, error);
+      good = false;
+    }
+  }
+  settings.parity.undivided_accumulation = false;
+  session->device->op->zero(session->device, list->gradient, (size_t)list->trainable_elements * sizeof(float));
+  memory_release(divided);
+  memory_release(undivided);
+  return good;
+}
+
 static int run(const struct command *command) {
   char *name = join(command, command->numbers), *path = fixture_path(name);
   struct session session;
@@ -177,7 +223,7 @@ static int run(const struct command *command) {
                        .pixels = images->shape[2] * images->shape[3] * images->shape[4],
                        .context = session.model->config.context_length};
   open_micro_batches(&session);
-  const bool good = run_steps(&session, command, &file, images->shape[0]);
+  const bool good = check_undivided(&session, command) && run_steps(&session, command, &file, images->shape[0]);
   memory_release(name);
   memory_release(path);
   safetensors_close(&file);

@@ -43,6 +43,8 @@ const struct key_group key_group_table[] = {
   {"checkpoint", "When checkpoints are written and which are kept."},
   {"eval", "Cross-modal retrieval of finished models."},
   {"segment", "Zero-shot semantic segmentation with the patch tokens."},
+  {"parity", "What other codes do differently, to reproduce their numbers; all off by default. memory.value_dtype='bf16' and "
+    "optim.no_decay belong here too."},
   {"debug", "Switches for tests. Each of the first five turns off a saving that does not change the numbers."},
 };
 const size_t key_group_count = sizeof key_group_table / sizeof key_group_table[0];
@@ -79,7 +81,8 @@ const struct key key_table[] = {
     "WEIGHTS.h5 (memclip-import makes it) or any checkpoint. For distill the default is the teacher's. Only memory tensors may be "
     "missing; MLPs that memories replace are dropped and listed. Empty starts from random weights, which only pretrain does."),
   TEXT(model, activation, "'auto'", "auto|gelu|quickgelu", FIXED, ALL,
-    "Activation of the MLPs. 'auto' takes what the weights or the config say; it is never guessed. OpenAI's weights need quickgelu."),
+    "Activation of the MLPs. 'auto' takes what the weights or the config say; it is never guessed, and another one than theirs is "
+    "refused (see parity.foreign_activation). OpenAI's weights need quickgelu."),
   TEXTS(model, train, "'default'", NULL, NO_PATH, FIXED, TRAINING,
     "What is trained: default (memory for distill, else all), all, memory, text, vision, vision:last2 (the last two blocks, final "
     "norm and projection), or patterns of parameter names with * and ?."),
@@ -191,7 +194,8 @@ const struct key key_table[] = {
   REAL(optim, weight_decay, "", "0.1", 0, INFINITY, FIXED, TRAINING,
     "Decoupled weight decay; not for biases, norms, logit_scale and others of fewer than two axes."),
   TEXTS(optim, no_decay, "", NULL, NO_PATH, FIXED, TRAINING,
-    "Patterns of parameter names, with * and ?, that are not decayed either, such as '*positional_embedding'."),
+    "Patterns of parameter names, with * and ?, that are not decayed either. open_clip 4.x does not decay '*positional_embedding', "
+    "open_clip 3.x and the thesis do, which is the default."),
   TEXT(optim, schedule, "'cosine'", "cosine|const|const-cooldown", FIXED, TRAINING,
     "After warm-up: cosine to 0 at the last step, constant, or constant with a polynomial descent over cooldown_epochs."),
   INTEGER(optim, warmup_steps, "steps", "0", 0, INFINITY, FIXED, TRAINING,
@@ -266,6 +270,13 @@ const struct key key_table[] = {
   PATH(segment, classes, "''", PATH, FIXED, "segment", "Text file with a class per line, synonyms separated by a comma and a blank."),
   PATH(segment, templates, "''", PATH, FIXED, "segment",
     "Text file with a prompt per line in which {} stands for the class name; empty is 'a photo of a {}.' alone."),
+
+  LOGICAL(parity, undivided_accumulation, ".false.", FIXED, TRAINING,
+    "Reproduces the thesis, which adds the gradients of accumulated micro-batches without dividing by their number (distill), "
+    "and open_clip, whose logit_scale gets its gradient once per micro-batch (pretrain, finetune)."),
+  LOGICAL(parity, foreign_activation, ".false.", FIXED, ALL,
+    "Lets model.activation and teacher.activation contradict what the weights or the config say. Reproduces the thesis, which ran "
+    "OpenAI's quickgelu weights with activation='gelu'."),
 
   LOGICAL(debug, pooled_last_block, ".true.", FREE, ALL, "The last block computes only the pooled token."),
   LOGICAL(debug, crop_text, ".true.", FREE, ALL, "Cut text batches behind their longest caption."),

@@ -83,6 +83,9 @@ struct eval_settings {
 struct segment_settings {
   char *dataset, *root, *classes, *templates;
 };
+struct parity_settings { /* what other codes do and ours does not, unless asked */
+  bool undivided_accumulation, foreign_activation;
+};
 struct debug_settings { /* each exact saving can be turned off; the numbers stay the same */
   bool pooled_last_block, crop_text, share_prefix, skip_frozen, overlap, poison;
 };
@@ -99,6 +102,7 @@ struct settings {
   struct checkpoint_settings checkpoint;
   struct eval_settings eval;
   struct segment_settings segment;
+  struct parity_settings parity;
   struct debug_settings debug;
 };
 #endif

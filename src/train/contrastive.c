@@ -132,6 +132,14 @@ static void backward_all(struct contrastive_state *state, struct session *sessio
   backward(session, &state->image, a, last);
 }
 
+/* open_clip computes the loss anew with each micro-batch, so its logit_scale gets the gradient that often. */
+static void multiply_scale_gradient(struct session *session, float *gradient) {
+  float value;
+  session->device->op->copy_out(session->device, &value, gradient, sizeof value);
+  value *= (float)session->accumulation;
+  session->device->op->copy_in(session->device, gradient, &value, sizeof value);
+}
+
 static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
                       struct step_timing *timing) {
   struct contrastive_state *state = opaque;
@@ -152,6 +160,8 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
       encode_all(state, session, a);
     if (last) {
       reducer_begin(reducer);
+      if (session->model->logit_scale->gradient && session->settings->parity.undivided_accumulation)
+        multiply_scale_gradient(session, session->model->logit_scale->gradient);
       if (session->model->logit_scale->gradient)
         listener.done(listener.context, session->model->logit_scale);
     }

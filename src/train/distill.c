@@ -115,11 +115,24 @@ static void forward(struct distill_state *state, struct session *session, const 
   write_cached(state, session, micro);
 }
 
+/* The thesis adds the gradients of whole micro-batch means; the loss that is reported stays the mean. */
+static double gradient_factor(const struct session *session) {
+  return session->settings->parity.undivided_accumulation ? (double)session->accumulation : 1;
+}
+
+static void divide_loss(struct session *session, double factor) {
+  double loss;
+  session->device->op->copy_out(session->device, &loss, session->loss, sizeof loss);
+  loss /= factor;
+  session->device->op->copy_in(session->device, session->loss, &loss, sizeof loss);
+}
+
 static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
                       struct step_timing *timing) {
   struct distill_state *state = opaque;
   struct device *device = session->device;
   struct gradient_listener listener = reducer_listener(reducer);
+  const double factor = gradient_factor(session);
   for (int64_t a = 0; a < session->accumulation; a++) {
     struct micro_batch *micro = &session->micro[0];
     session_fetch(session, micro, step, &timing->waiting_seconds);
@@ -127,7 +140,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
     device->op->distill(device, &(struct distill){.batch = micro->count,
                                                   .width = session->model->config.embed_dim,
                                                   .kind = state->kind,
-                                                  .scale = 1.0 / (double)session->global_batch,
+                                                  .scale = factor / (double)session->global_batch,
                                                   .teacher = state->teacher_features,
                                                   .student = state->student_features,
                                                   .loss = session->loss,
@@ -136,6 +149,8 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
       reducer_begin(reducer);
     tower_backward(state->student, state->dstudent, a + 1 == session->accumulation ? &listener : NULL);
   }
+  if (factor != 1)
+    divide_loss(session, factor);
 }
 
 static void close_state(void *opaque) {

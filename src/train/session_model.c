@@ -5,17 +5,46 @@
 #include "train/weights.h"
 #include <string.h>
 
-static enum status apply_activation(const char *activation, struct clip_config *config) {
-  if (strcmp(activation, "auto") == 0)
-    return STATUS_OK;
-  const enum activation wanted = strcmp(activation, "quickgelu") == 0 ? ACTIVATION_QUICKGELU : ACTIVATION_GELU;
-  if (config->activation_known && config->activation != wanted)
-    report_warning(
-        "activation '%s' is asked for, the configuration says otherwise: results will differ from the original model's",
-        activation);
+static const char *activation_word(enum activation activation) {
+  return activation == ACTIVATION_QUICKGELU ? "quickgelu" : "gelu";
+}
+
+/* Another activation than the weights were trained with changes every number and breaks nothing visibly. */
+static enum status take_activation(const struct settings *settings, const char *what, enum activation wanted,
+                                   struct clip_config *config) {
+  if (config->activation_known && config->activation != wanted) {
+    if (!settings->parity.foreign_activation)
+      return error_set(
+          STATUS_INPUT,
+          "%s.activation: %s is asked for, the weights or the configuration say %s, and the wrong one ruins "
+          "results silently; parity.foreign_activation=.true. runs it all the same",
+          what, activation_word(wanted), activation_word(config->activation));
+    report_warning("%s: activation %s is asked for, the weights or the configuration say %s: results will differ from "
+                   "the original model's",
+                   what, activation_word(wanted), activation_word(config->activation));
+  }
   config->activation = wanted;
   config->activation_known = true;
   return STATUS_OK;
+}
+
+/* A plain built-in name says nothing: the weights' file may. One that says the other one is refused. */
+static enum status apply_activation(const struct settings *settings, const struct model_request *request,
+                                    struct clip_config *config) {
+  struct clip_config stored;
+  if (request->config[0] && request->weights[0] && weights_read_config(request->weights, &stored) == STATUS_OK &&
+      stored.activation_known) {
+    const bool said = config->activation_known;
+    const enum activation wanted = said ? config->activation : stored.activation;
+    config->activation = stored.activation;
+    config->activation_known = true;
+    TRY(take_activation(settings, request->what, wanted, config));
+  }
+  if (strcmp(request->activation, "auto") == 0)
+    return STATUS_OK;
+  return take_activation(settings, request->what,
+                         strcmp(request->activation, "quickgelu") == 0 ? ACTIVATION_QUICKGELU : ACTIVATION_GELU,
+                         config);
 }
 
 static enum status apply_memory(const struct memory_settings *memory, struct clip_config *config) {
@@ -61,15 +90,7 @@ static enum status choose_config(const struct session *session, const struct mod
         STATUS_INPUT,
         "%s.config and %s.weights are both empty: name a configuration ('ViT-B-16' or a JSON file), weights, or both",
         request->what, request->what);
-  if (request->config[0] && request->weights[0] &&
-      !config->activation_known) { /* a plain built-in name: the weights' file may say */
-    struct clip_config stored;
-    if (weights_read_config(request->weights, &stored) == STATUS_OK && stored.activation_known) {
-      config->activation = stored.activation;
-      config->activation_known = true;
-    }
-  }
-  TRY(apply_activation(request->activation, config));
+  TRY(apply_activation(settings, request, config));
   if (request->with_memory)
     TRY(apply_memory(&settings->memory, config));
   for (int i = 0; i < 3; i++) {

@@ -112,7 +112,7 @@ struct attention {
   const void *q, *k, *v;
   void *out;
   float *lse;
-  /* backward only: gradients with the strides of q, k, v (written, not added) */
+  /* backward only: gradients with the strides of q, k, v (written, not added); out and lse as the forward left them */
   const void *dout;
   void *dq, *dk, *dv;
 };

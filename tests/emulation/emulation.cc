@@ -11,11 +11,19 @@ enum thread_state { THREAD_READY, THREAD_IN_OPERATION, THREAD_AT_BARRIER, THREAD
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+struct async_copy {
+  void *to;
+  const void *from;
+  unsigned group;
+  bool exists;
+};
 struct thread {
   struct fiber fiber;
   enum thread_state state;
   const char *operation;
   uint64_t operations; /* warp operations that this lane has come to */
+  std::vector<struct async_copy> copies;
+  unsigned groups; /* committed */
 };
 struct warp {
   char slots[2][LANES * EMULATION_SLOT];
@@ -62,6 +70,35 @@ const char *emulation_exchange(const char *operation, const void *mine, size_t b
 
 void block_barrier(void) {
   wait_as(THREAD_AT_BARRIER);
+}
+
+void emulation_stop(const char *why) {
+  STOP("%s", why);
+}
+
+void emulation_copy_async(void *to, const void *from, bool exists) {
+  struct thread *thread = &launch.threads[launch.current];
+  if ((uintptr_t)to % 16 || (exists && (uintptr_t)from % 16))
+    STOP("an asynchronous copy that is not aligned to 16 bytes");
+  thread->copies.push_back({to, from, thread->groups, exists});
+}
+
+void emulation_copy_commit(void) {
+  launch.threads[launch.current].groups++;
+}
+
+void emulation_copy_wait(unsigned pending) {
+  enum { COPY_BYTES = 16 };
+  struct thread *thread = &launch.threads[launch.current];
+  size_t kept = 0;
+  for (const struct async_copy &copy : thread->copies)
+    if (copy.group + pending >= thread->groups)
+      thread->copies[kept++] = copy;
+    else if (copy.exists)
+      memcpy(copy.to, copy.from, COPY_BYTES);
+    else
+      memset(copy.to, 0, COPY_BYTES);
+  thread->copies.resize(kept);
 }
 
 static char *poisoned(size_t bytes) {
@@ -141,6 +178,8 @@ static void run_block(unsigned threads, size_t dynamic_bytes) {
   for (unsigned t = 0; t < threads; t++) {
     fiber_prepare(&launch.threads[t].fiber, thread_entry);
     launch.threads[t].operations = 0;
+    launch.threads[t].groups = 0;
+    launch.threads[t].copies.clear();
   }
   while (!run_phase(threads))
     ;

@@ -51,6 +51,12 @@ void *emulation_shared_dynamic(void);
 enum { EMULATION_SLOT = 64 };
 const char *emulation_exchange(const char *operation, const void *mine, size_t bytes);
 void block_barrier(void);
+[[noreturn]] void emulation_stop(const char *why);
+
+/* Asynchronous copies of 16 bytes: groups in flight, by thread. */
+void emulation_copy_async(void *to, const void *from, bool exists);
+void emulation_copy_commit(void);
+void emulation_copy_wait(unsigned pending);
 
 DEVICE void warp_barrier(void) {
   char nothing = 0;

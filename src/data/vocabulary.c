@@ -1,5 +1,6 @@
 /* Training of a byte-pair vocabulary: words with their counts, the most frequent pair merged first, ties by the lowest
- * pair of ids. The counts of pairs are kept up to date: a merge touches only the words that hold its pair. */
+ * pair of ids. The counts of pairs are kept up to date: a merge touches only the words that hold its pair, and a heap
+ * says which pair is next, so that the time grows with the words touched and not with merges times pairs. */
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/text_clean.h"
@@ -9,7 +10,7 @@
 #include <utf8proc.h>
 #include <zlib.h>
 
-enum { BYTE_SYMBOLS = 256, FIRST_MERGE = 512 };
+enum { BYTE_SYMBOLS = 256, FIRST_MERGE = 512, SYMBOLS_MAX = 49408, NAME_TABLE_SLOTS = 1 << 17 };
 
 struct word {
   int64_t count;
@@ -17,9 +18,21 @@ struct word {
 };
 struct pair {
   int64_t count;
+  int64_t queued; /* the greatest count of its entries in the heap */
+  bool touched;
   int32_t left, right; /* -1: an empty slot */
   int32_t *words;      /* where it was once seen, in rising order or not, perhaps twice */
   size_t word_count, word_capacity;
+};
+/* Entries are not taken out when a pair's count falls: on top, one of a greater count than its pair has goes back in
+ * with the count as it is. Every pair has an entry of at least its count, but those touched since. */
+struct entry {
+  int64_t count;
+  int32_t left, right;
+};
+struct entry_list {
+  struct entry *entries;
+  size_t count, capacity;
 };
 struct trainer {
   struct word *words;
@@ -28,8 +41,10 @@ struct trainer {
   int32_t *symbols; /* of all words, at their offsets */
   struct pair *pairs;
   size_t pair_count, pair_slots;
-  struct text names; /* of all symbols as written in the file */
-  size_t *name_ends; /* [symbols] */
+  struct entry_list heap, touched;
+  struct text names;                    /* of all symbols as written in the file */
+  size_t *name_ends;                    /* [symbols] */
+  int32_t name_table[NAME_TABLE_SLOTS]; /* symbol + 1 by the hash of its name, 0: empty */
   int32_t symbol_count;
 };
 
@@ -81,15 +96,29 @@ static void count_words(struct trainer *trainer, const char *line, struct text *
   }
 }
 
-static void add_name(struct trainer *trainer, const char *name, size_t length) {
-  text_append(&trainer->names, name, length);
-  trainer->name_ends[trainer->symbol_count++] = trainer->names.length;
-}
-
 static const char *name_of(const struct trainer *trainer, int32_t symbol, size_t *length) {
   const size_t start = symbol ? trainer->name_ends[symbol - 1] : 0;
   *length = trainer->name_ends[symbol] - start;
   return trainer->names.data + start;
+}
+
+/* Where the symbol of this name stands in the table, or would. */
+static int32_t *find_name(struct trainer *trainer, const char *name, size_t length) {
+  size_t slot = hash_of(name, length) & (NAME_TABLE_SLOTS - 1);
+  for (; trainer->name_table[slot] > 0; slot = (slot + 1) & (NAME_TABLE_SLOTS - 1)) {
+    size_t other_length;
+    const char *other = name_of(trainer, trainer->name_table[slot] - 1, &other_length);
+    if (other_length == length && memcmp(other, name, length) == 0)
+      break;
+  }
+  return &trainer->name_table[slot];
+}
+
+static void add_name(struct trainer *trainer, const char *name, size_t length) {
+  int32_t *slot = find_name(trainer, name, length);
+  text_append(&trainer->names, name, length);
+  trainer->name_ends[trainer->symbol_count++] = trainer->names.length;
+  *slot = trainer->symbol_count;
 }
 
 /* Words in a dense list, their bytes as symbols. */
@@ -135,6 +164,47 @@ static void grow_pairs(struct trainer *trainer) {
   trainer->pair_slots = slots;
 }
 
+static void list_append(struct entry_list *list, struct entry entry) {
+  if (list->count == list->capacity) {
+    list->capacity = list->capacity ? 2 * list->capacity : 4096;
+    list->entries = memory_resize(list->entries, list->capacity * sizeof *list->entries, "vocabulary");
+  }
+  list->entries[list->count++] = entry;
+}
+
+static bool goes_before(const struct entry *a, const struct entry *b) {
+  if (a->count != b->count)
+    return a->count > b->count;
+  return a->left != b->left ? a->left < b->left : a->right < b->right;
+}
+
+static void swap_entries(struct entry *a, struct entry *b) {
+  const struct entry held = *a;
+  *a = *b;
+  *b = held;
+}
+
+static void heap_push(struct entry_list *heap, struct entry entry) {
+  list_append(heap, entry);
+  struct entry *at = heap->entries;
+  for (size_t i = heap->count - 1; i > 0 && goes_before(&at[i], &at[(i - 1) / 2]); i = (i - 1) / 2)
+    swap_entries(&at[i], &at[(i - 1) / 2]);
+}
+
+static struct entry heap_pop(struct entry_list *heap) {
+  struct entry *at = heap->entries;
+  const struct entry top = at[0];
+  at[0] = at[--heap->count];
+  for (size_t i = 0, next; (next = 2 * i + 1) < heap->count; i = next) {
+    if (next + 1 < heap->count && goes_before(&at[next + 1], &at[next]))
+      next++;
+    if (!goes_before(&at[next], &at[i]))
+      break;
+    swap_entries(&at[i], &at[next]);
+  }
+  return top;
+}
+
 /* A word came to hold the pair `count` times more; a negative count takes away. */
 static void count_pair(struct trainer *trainer, int32_t left, int32_t right, int64_t count, int32_t word) {
   if (2 * trainer->pair_count >= trainer->pair_slots)
@@ -146,6 +216,9 @@ static void count_pair(struct trainer *trainer, int32_t left, int32_t right, int
     trainer->pair_count++;
   }
   pair->count += count;
+  if (!pair->touched)
+    list_append(&trainer->touched, (struct entry){.left = left, .right = right});
+  pair->touched = true;
   if (count < 0 || (pair->word_count > 0 && pair->words[pair->word_count - 1] == word))
     return;
   if (pair->word_count == pair->word_capacity) {
@@ -162,18 +235,36 @@ static void count_pairs_of(struct trainer *trainer, int32_t index, int sign) {
     count_pair(trainer, symbols[i], symbols[i + 1], sign * word->count, index);
 }
 
-static const struct pair *most_frequent(const struct trainer *trainer) {
-  const struct pair *best = NULL;
-  for (size_t i = 0; i < trainer->pair_slots; i++) {
-    const struct pair *pair = &trainer->pairs[i];
+/* Gives an entry to every pair that was touched and has come to more than its entries say. */
+static void queue_touched(struct trainer *trainer) {
+  for (size_t i = 0; i < trainer->touched.count; i++) {
+    const struct entry *entry = &trainer->touched.entries[i];
+    struct pair *pair = find_pair(trainer->pairs, trainer->pair_slots, entry->left, entry->right);
+    pair->touched = false;
+    if (pair->count <= pair->queued)
+      continue;
+    pair->queued = pair->count;
+    heap_push(&trainer->heap, (struct entry){pair->count, pair->left, pair->right});
+  }
+  trainer->touched.count = 0;
+}
+
+static struct pair *most_frequent(struct trainer *trainer) {
+  queue_touched(trainer);
+  while (trainer->heap.count > 0) {
+    const struct entry top = heap_pop(&trainer->heap);
+    struct pair *pair = find_pair(trainer->pairs, trainer->pair_slots, top.left, top.right);
+    if (top.count != pair->queued) /* a greater entry was met before */
+      continue;
+    pair->queued = 0;
     if (pair->count <= 0)
       continue;
-    if (!best || pair->count > best->count ||
-        (pair->count == best->count &&
-         (pair->left < best->left || (pair->left == best->left && pair->right < best->right))))
-      best = pair;
+    if (pair->count == top.count)
+      return pair;
+    pair->queued = pair->count;
+    heap_push(&trainer->heap, (struct entry){pair->count, pair->left, pair->right});
   }
-  return best;
+  return NULL;
 }
 
 static void merge_in_word(struct trainer *trainer, int32_t index, const struct pair *pair, int32_t merged) {
@@ -195,20 +286,9 @@ static void merge_in_word(struct trainer *trainer, int32_t index, const struct p
   count_pairs_of(trainer, index, 1);
 }
 
-/* The name of the joined symbol may exist already, made of other parts: then the pair is passed over. */
-static bool name_exists(const struct trainer *trainer, const struct text *name) {
-  for (int32_t id = 0; id < trainer->symbol_count; id++) {
-    size_t length;
-    const char *other = name_of(trainer, id, &length);
-    if (length == name->length && memcmp(other, name->data, length) == 0)
-      return true;
-  }
-  return false;
-}
-
 /* One merge, written as a line. False when no pair is left. */
 static bool merge_once(struct trainer *trainer, struct text *file) {
-  const struct pair *best = most_frequent(trainer);
+  struct pair *best = most_frequent(trainer);
   if (!best)
     return false;
   size_t lengths[2];
@@ -216,8 +296,8 @@ static bool merge_once(struct trainer *trainer, struct text *file) {
   struct text joined = {0};
   text_append(&joined, left, lengths[0]);
   text_append(&joined, right, lengths[1]);
-  if (name_exists(trainer, &joined)) {
-    find_pair(trainer->pairs, trainer->pair_slots, best->left, best->right)->count = INT64_MIN / 2;
+  if (*find_name(trainer, joined.data, joined.length) > 0) { /* made of other parts before: the pair is passed over */
+    best->count = INT64_MIN / 2;
     text_release(&joined);
     return true;
   }
@@ -259,38 +339,42 @@ static void release(struct trainer *trainer) {
   for (size_t i = 0; i < trainer->pair_slots; i++)
     memory_release(trainer->pairs[i].words);
   memory_release(trainer->pairs);
+  memory_release(trainer->heap.entries);
+  memory_release(trainer->touched.entries);
   memory_release(trainer->words);
   memory_release(trainer->symbols);
   memory_release(trainer->name_ends);
   text_release(&trainer->bytes);
   text_release(&trainer->names);
+  memory_release(trainer);
 }
 
 enum status vocabulary_train(const char *const *lines, int64_t count, int32_t size, const char *path) {
-  if (size < FIRST_MERGE + 2 || size > 49408)
+  if (size < FIRST_MERGE + 2 || size > SYMBOLS_MAX)
     return error_set(STATUS_INPUT, "a vocabulary has 514 to 49408 ids, not %" PRId32, size);
-  struct trainer trainer = {.name_ends = memory_allocate((size_t)size * sizeof(size_t), "vocabulary")};
+  struct trainer *trainer = memory_allocate(sizeof *trainer, "vocabulary");
+  trainer->name_ends = memory_allocate((size_t)size * sizeof(size_t), "vocabulary");
   struct text cleaned = {0}, file = {0};
-  grow_words(&trainer);
+  grow_words(trainer);
   for (int64_t i = 0; i < count; i++)
-    count_words(&trainer, lines[i], &cleaned);
-  start_symbols(&trainer);
-  grow_pairs(&trainer);
-  for (size_t i = 0; i < trainer.word_count; i++)
-    count_pairs_of(&trainer, (int32_t)i, 1);
+    count_words(trainer, lines[i], &cleaned);
+  start_symbols(trainer);
+  grow_pairs(trainer);
+  for (size_t i = 0; i < trainer->word_count; i++)
+    count_pairs_of(trainer, (int32_t)i, 1);
   text_append_string(&file, "#version: 0.2\n");
   bool more = true;
-  while (more && trainer.symbol_count < size - 2)
-    more = merge_once(&trainer, &file);
+  while (more && trainer->symbol_count < size - 2)
+    more = merge_once(trainer, &file);
   enum status status = STATUS_OK;
   if (!more)
     status = error_set(STATUS_INPUT,
                        "the text has only enough different words for %" PRId32 " ids, not %" PRId32
                        "; give more text or ask for fewer",
-                       trainer.symbol_count + 2, size);
+                       trainer->symbol_count + 2, size);
   else
     status = write_gzip(path, &file);
-  release(&trainer);
+  release(trainer);
   text_release(&cleaned);
   text_release(&file);
   return status;

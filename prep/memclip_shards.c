@@ -155,11 +155,22 @@ static enum status make_directories(const char *directory) {
   return status;
 }
 
+static void print_notes(const struct shard_input *input) {
+  const char *notes;
+  shard_input_left_out(input, &notes);
+  for (size_t length; *notes != '\0'; notes += length + 1) {
+    length = strcspn(notes, "\n");
+    fprintf(stderr, "memclip-shards: %.*s\n", (int)length, notes);
+  }
+}
+
 static enum status write_shards(const struct command *command, struct shard_input *input) {
   struct shard_plan plan;
   TRY(comm_agree(shard_plan_make(input, command->per_shard, command->split_first, command->join, &plan)));
-  if (comm_rank() == 0)
+  if (comm_rank() == 0) {
+    print_notes(input);
     shard_input_check_stats(input);
+  }
   enum status status = command->split_first > 0 ? make_directories(command->out) : file_make_directories(command->out);
   int share = (plan.count - comm_rank() + comm_size() - 1) / comm_size();
   struct work work = {.input = input, .plan = &plan, .directory = command->out};
@@ -178,7 +189,7 @@ int main(int argument_count, char **arguments) {
       parse,
       "INPUT...",
       "Writes WebDataset shards (KEY.jpg, KEY.txt; bytes are copied, never re-encoded) from a csv or tsv, a ShareGPT4V "
-      "json, a folder of images with .txt beside them, or tars. Shards that are finished are left as they are.",
+      "json, folders of images with .txt beside them, or tars. Shards that are finished are left as they are.",
       NULL,
       NULL,
       NULL};

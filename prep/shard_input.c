@@ -2,10 +2,14 @@
 #include "base/checksum.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include <dirent.h>
+#include <fts.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum input_kind { INPUT_FOLDER, INPUT_JSON, INPUT_CSV, INPUT_TAR };
+static const char *const kind_names[] = {"a folder", "json", "csv", "tar shards"};
 
 /* Captions of json and folders are held here; csv and tars are read through `source`. */
 struct record {
@@ -14,11 +18,13 @@ struct record {
 };
 struct shard_input {
   struct source *source;
-  bool is_tar;
+  enum input_kind kind;
   char *root, *strip_prefix;
   struct record *records; /* none for tars */
   int64_t count, capacity;
   uint64_t fingerprint;
+  int64_t left_out;
+  struct text notes; /* lines about what was left out or looks wrong */
 };
 
 static void add_record(struct shard_input *input, const char *path, const char *caption, int64_t sample) {
@@ -56,21 +62,22 @@ static enum status read_json(struct shard_input *input, const char *path) {
   size_t number;
   const json_t *entry;
   struct text caption = {0};
-  enum status status = STATUS_OK;
   json_array_foreach(root, number, entry) {
     const char *image = json_string_value(json_object_get(entry, "image"));
     const char *value =
         json_string_value(json_object_get(json_array_get(json_object_get(entry, "conversations"), 1), "value"));
     if (!image || !value) {
-      status = error_set(STATUS_INPUT, "%s: entry %zu has no image or no second turn with a value", path, number);
-      break;
+      text_append_format(&input->notes, "left out: %s: entry %zu has no image or no second turn with a value\n", path,
+                         number);
+      input->left_out++;
+      continue;
     }
     clean_caption(value, &caption);
     add_record(input, image, caption.data, 0);
   }
   text_release(&caption);
   json_decref(root);
-  return status;
+  return STATUS_OK;
 }
 
 static bool is_image(const char *name) {
@@ -82,20 +89,21 @@ static bool is_image(const char *name) {
   return false;
 }
 
-/* Images of one folder in the order of their names' bytes. */
+/* Images of a folder and the folders in it; hidden ones are passed over. */
 static enum status read_folder(struct shard_input *input, const char *path) {
-  struct dirent **entries;
-  int count = scandir(path, &entries, NULL, NULL);
-  if (count < 0)
+  char *roots[] = {(char *)path, NULL};
+  FTS *tree = fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, NULL);
+  if (!tree)
     return error_set(STATUS_INPUT, "cannot list %s", path);
-  for (int i = 0; i < count; i++) {
-    char *file = text_join_path(path, entries[i]->d_name);
-    if (is_image(entries[i]->d_name))
-      add_record(input, file, NULL, 0);
-    memory_release(file);
-    free(entries[i]);
+  for (FTSENT *entry; (entry = fts_read(tree)) != NULL;) {
+    if (entry->fts_level > 0 && entry->fts_name[0] == '.')
+      fts_set(tree, entry, FTS_SKIP);
+    else if (entry->fts_info == FTS_DNR)
+      text_append_format(&input->notes, "left out: cannot list %s\n", entry->fts_path);
+    else if (entry->fts_info == FTS_F && is_image(entry->fts_name))
+      add_record(input, entry->fts_path, NULL, 0);
   }
-  free(entries);
+  fts_close(tree);
   return STATUS_OK;
 }
 
@@ -103,8 +111,18 @@ static int compare_paths(const void *a, const void *b) {
   return strcmp(((const struct record *)a)->path, ((const struct record *)b)->path);
 }
 
-static enum status read_csv(struct shard_input *input, const struct source_options *options) {
+static enum status open_source(struct shard_input *input, const struct source_options *options) {
+  const char *const *reasons;
+  int sentences;
   TRY(source_open(options, &input->source));
+  input->left_out += source_skipped(input->source, &reasons, &sentences);
+  for (int i = 0; i < sentences; i++)
+    text_append_format(&input->notes, "%s\n", reasons[i]);
+  return STATUS_OK;
+}
+
+static enum status read_csv(struct shard_input *input, const struct source_options *options) {
+  TRY(open_source(input, options));
   for (int64_t i = 0; i < source_count(input->source); i++)
     add_record(input, source_key(input->source, i), "", i);
   return STATUS_OK;
@@ -146,26 +164,83 @@ static void fingerprint_records(struct shard_input *input) {
     input->fingerprint ^= source_fingerprint(input->source);
 }
 
+/* Key: the base name up to its first dot, because readers cut there. */
+static const char *key_of(const struct shard_input *input, int64_t number, size_t *length) {
+  const char *key =
+      input->kind == INPUT_TAR ? source_key(input->source, number) : text_base_name(input->records[number].path);
+  *length = strcspn(key, ".");
+  return key;
+}
+
+struct hashed_key {
+  uint64_t hash;
+  int64_t record;
+};
+static int compare_hashes(const void *a, const void *b) {
+  const struct hashed_key *x = a, *y = b;
+  return x->hash != y->hash ? (x->hash > y->hash) - (x->hash < y->hash)
+                            : (x->record > y->record) - (x->record < y->record);
+}
+
+/* Samples of one key are told apart by nothing, and neighbours might be taken for one. */
+static void note_repeated_keys(struct shard_input *input) {
+  struct hashed_key *keys = memory_allocate((size_t)input->count * sizeof *keys + 1, "keys");
+  int64_t repeated = 0, first = -1;
+  size_t length;
+  for (int64_t i = 0; i < input->count; i++) {
+    const char *key = key_of(input, i, &length);
+    keys[i] = (struct hashed_key){
+        (uint64_t)checksum_crc32c(0, key, length) << 32 | checksum_crc32c(UINT32_MAX, key, length), i};
+  }
+  qsort(keys, (size_t)input->count, sizeof *keys, compare_hashes);
+  for (int64_t i = 1; i < input->count; i++)
+    if (keys[i].hash == keys[i - 1].hash) {
+      repeated++;
+      first = first < 0 || keys[i].record < first ? keys[i].record : first;
+    }
+  memory_release(keys);
+  if (repeated == 0)
+    return;
+  const char *key = key_of(input, first, &length);
+  text_append_format(&input->notes,
+                     "%" PRId64 " samples have the key of an earlier one, the first of them %.*s: nothing tells them "
+                     "apart in evaluations and reports\n",
+                     repeated, (int)length, key);
+}
+
+static enum input_kind kind_of(const char *path) {
+  return file_is_directory(path)                                        ? INPUT_FOLDER
+         : text_ends_with(path, ".json")                                ? INPUT_JSON
+         : text_ends_with(path, ".csv") || text_ends_with(path, ".tsv") ? INPUT_CSV
+                                                                        : INPUT_TAR;
+}
+
 static enum status read_input(struct shard_input *input, const struct input_options *options) {
-  const char *path = options->source.paths[0];
-  bool is_json = text_ends_with(path, ".json"), is_csv = text_ends_with(path, ".csv") || text_ends_with(path, ".tsv");
-  if (file_is_directory(path)) {
-    TRY(read_folder(input, path));
-    if (input->count > 0)
-      qsort(input->records, (size_t)input->count, sizeof input->records[0], compare_paths);
-  } else if (is_json)
-    TRY(read_json(input, path));
-  else if (is_csv)
+  const char *const *paths = options->source.paths;
+  int path_count = options->source.path_count;
+  input->kind = kind_of(paths[0]);
+  for (int i = 1; i < path_count; i++)
+    if (kind_of(paths[i]) != input->kind)
+      return error_set(STATUS_INPUT, "%s is %s and %s is %s: give inputs of one kind", paths[0],
+                       kind_names[input->kind], paths[i], kind_names[kind_of(paths[i])]);
+  if (input->kind == INPUT_CSV)
     TRY(read_csv(input, &options->source));
-  else {
-    input->is_tar = true;
-    TRY(source_open(&options->source, &input->source));
+  if (input->kind == INPUT_TAR) {
+    TRY(open_source(input, &options->source));
     input->count = source_count(input->source);
   }
-  if (!input->is_tar && !options->every_row)
+  for (int i = 0; i < path_count && input->kind == INPUT_JSON; i++)
+    TRY(read_json(input, paths[i]));
+  for (int i = 0; i < path_count && input->kind == INPUT_FOLDER; i++)
+    TRY(read_folder(input, paths[i]));
+  if (input->kind == INPUT_FOLDER && input->count > 0)
+    qsort(input->records, (size_t)input->count, sizeof input->records[0], compare_paths);
+  if (input->kind != INPUT_TAR && !options->every_row)
     keep_first(input);
   fingerprint_records(input);
-  return input->count > 0 ? STATUS_OK : error_set(STATUS_INPUT, "%s holds no sample", path);
+  if (!options->every_row)
+    note_repeated_keys(input);
+  return input->count > 0 ? STATUS_OK : error_set(STATUS_INPUT, "%s holds no sample", paths[0]);
 }
 
 enum status shard_input_open(const struct input_options *options, struct shard_input **result) {
@@ -187,6 +262,7 @@ void shard_input_close(struct shard_input *input) {
   memory_release(input->records);
   memory_release(input->root);
   memory_release(input->strip_prefix);
+  text_release(&input->notes);
   source_close(input->source);
   memory_release(input);
 }
@@ -195,13 +271,18 @@ int64_t shard_input_count(const struct shard_input *input) {
   return input->count;
 }
 
+int64_t shard_input_left_out(const struct shard_input *input, const char **notes) {
+  *notes = input->notes.length > 0 ? input->notes.data : "";
+  return input->left_out;
+}
+
 uint64_t shard_input_fingerprint(const struct shard_input *input) {
   return input->fingerprint;
 }
 
 const int64_t *shard_input_bounds(const struct shard_input *input, char *const **paths, int *shards) {
   int built;
-  return input->is_tar ? source_shard_bounds(input->source, paths, shards, &built) : NULL;
+  return input->kind == INPUT_TAR ? source_shard_bounds(input->source, paths, shards, &built) : NULL;
 }
 
 /* All members are read before the first is written, so that a bad sample leaves nothing behind. */
@@ -246,17 +327,17 @@ static enum status read_record(const struct shard_input *input, const struct rec
   return status;
 }
 
-/* Key: the base name up to its first dot, because readers cut there. The suffix is always jpg: readers tell formats by
- * content. */
+/* The suffix is always jpg: readers tell formats by content. */
 enum status shard_input_copy(struct shard_input *input, int64_t number, struct tar_writer *writer) {
-  if (input->is_tar)
+  if (input->kind == INPUT_TAR)
     return copy_sample(input->source, number, writer);
   const struct record *record = &input->records[number];
   struct text image = {0}, caption = {0};
   enum status status = read_record(input, record, &image, &caption);
   if (status == STATUS_OK) {
-    const char *base = text_base_name(record->path);
-    char *key = text_format("%.*s", (int)strcspn(base, "."), base);
+    size_t length;
+    const char *base = key_of(input, number, &length);
+    char *key = text_format("%.*s", (int)length, base);
     status = tar_writer_add(writer, key, "jpg", image.data, image.length);
     if (status == STATUS_OK)
       status = tar_writer_add(writer, key, "txt", caption.length > 0 ? caption.data : "", caption.length);

@@ -12,10 +12,12 @@ struct input_options {
   const char *strip_prefix; /* left out of image paths */
 };
 struct shard_input;
-/* The kind is told by the first path: folder, .json, .csv or .tsv, else tar shards. Collective for tars and csv. */
+/* The kind is told by the paths: folders, .json, one .csv or .tsv, else tar shards. Collective for tars and csv. */
 enum status shard_input_open(const struct input_options *options, struct shard_input **input);
 void shard_input_close(struct shard_input *input);
 int64_t shard_input_count(const struct shard_input *input);
+/* Samples that reading left out; `notes`, valid while open, holds lines about them and about repeated keys. */
+int64_t shard_input_left_out(const struct shard_input *input, const char **notes);
 uint64_t shard_input_fingerprint(const struct shard_input *input);
 /* First record of every input tar (count + 1 numbers), NULL when the input is no tars. */
 const int64_t *shard_input_bounds(const struct shard_input *input, char *const **paths, int *shards);

@@ -1,6 +1,7 @@
 #include "shard_job.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include <glob.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -118,9 +119,40 @@ enum status shard_job_run(struct shard_input *input, const struct shard_job *job
   return status == STATUS_OK ? write_stats(input, job, directory, bad) : status;
 }
 
+static bool is_planned(const struct shard_plan *plan, const char *name) {
+  size_t length = strlen(name) - strlen(".tar");
+  for (int i = 0; i < plan->count; i++)
+    if (strlen(plan->jobs[i].name) == length && strncmp(plan->jobs[i].name, name, length) == 0)
+      return true;
+  return false;
+}
+
+/* Shards of an earlier run with other options would be read along with these. */
+static void warn_of_others(const struct shard_plan *plan, const char *directory) {
+  static const char *const folders[] = {"", "val/", "train/"};
+  for (int f = 0; f < 3; f++) {
+    char *pattern = text_format("%s/%s*.tar", directory, folders[f]), *first = NULL;
+    glob_t found = {0};
+    int others = 0;
+    glob(pattern, 0, NULL, &found);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+      if (!is_planned(plan, found.gl_pathv[i] + strlen(directory) + 1)) {
+        others++;
+        first = first ? first : found.gl_pathv[i];
+      }
+    if (others > 0)
+      fprintf(stderr,
+              "memclip-shards: %s, %d in all: not written by this run; remove them, or do not read them along\n", first,
+              others);
+    globfree(&found);
+    memory_release(pattern);
+  }
+}
+
 enum status shard_plan_summarise(const struct shard_input *input, const struct shard_plan *plan,
                                  const char *directory) {
-  int64_t samples = 0, bad = 0;
+  const char *notes;
+  int64_t samples = 0, bad = shard_input_left_out(input, &notes);
   struct text summary = {0};
   for (int i = 0; i < plan->count; i++) {
     json_t *stats = read_stats(directory, plan->jobs[i].name);
@@ -137,6 +169,7 @@ enum status shard_plan_summarise(const struct shard_input *input, const struct s
                   shard_input_fingerprint(input), plan->count, samples, bad, summary.data ? summary.data : "");
   enum status status = file_write_atomic(path, whole, strlen(whole));
   printf("shards %d\nsamples %" PRId64 "\nleft_out %" PRId64 "\n", plan->count, samples, bad);
+  warn_of_others(plan, directory);
   memory_release(whole);
   memory_release(path);
   text_release(&summary);

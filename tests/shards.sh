@@ -60,6 +60,25 @@ rm images/a/p7.jpg
 $shards rows.csv --strip-prefix pre/ --root images --out missing > log 2>&1 && grep -q 'samples 22' log && grep -q 'left_out 1' log && grep -q 'p7.jpg' log
 report $? "a missing image is left out and named"
 
+mkdir -p tree/deep tree/.hidden && cp images/a/p1.jpg images/a/p1.txt tree && cp images/a/p1.jpg images/a/p1.txt tree/deep &&
+  cp images/a/p2.jpg images/a/p2.txt tree/.hidden && cp images/a/p3.jpg tree/deep
+$shards tree images/a --out walked > log 2>&1 && grep -q 'samples 24' log && grep -q 'left_out 1' log && grep -q 'p3.txt' log &&
+  grep -q '3 samples have the key of an earlier one, the first of them p' log
+report $? "folders are walked, hidden ones are not; repeated keys are told"
+$shards tree rows.csv --out mixed > log 2>&1
+test $? -eq 1 && grep -q 'inputs of one kind' log
+report $? "inputs of two kinds are refused"
+printf '[{"image": "a/p1.jpg", "conversations": [{}, {"value": "one"}]}, {"image": "a/p2.jpg"}]' > partly.json
+$shards partly.json --root images --out partly > log 2>&1 && grep -q 'samples 1' log && grep -q 'left_out 1' log &&
+  grep -q 'entry 1' log
+report $? "a json entry without a caption is left out and named"
+printf 'filepath\ttitle\na/p1.jpg\tone\na/p2.jpg\n' > short.csv
+$shards short.csv --root images --out short > log 2>&1 && grep -q 'samples 1' log && grep -q 'left_out 1' log && grep -q 'row' log
+report $? "so is a csv row without one"
+$shards rows.csv --strip-prefix pre/ --root images --out short --samples-per-shard 5 > log 2>&1 &&
+  $shards short.csv --root images --out short > log 2>&1 && grep -q 'short/000001.tar, 4 in all: not written' log
+report $? "shards of an earlier run are told"
+
 echo '{"successes": 99}' > every/000000_stats.json
 $shards every/000000.tar --out again > log 2>&1 && grep -q 'holds 46 samples, its _stats.json says 99' log
 report $? "counts are compared with _stats.json"

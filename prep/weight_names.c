@@ -188,7 +188,9 @@ static enum status join_parts(struct weight *items, int64_t left) {
                        "(%s is wrong)",
                        items[0].name, words[i]);
     const struct tensor_view *view = part->parts[0];
-    if (view->axes < 1 || view->axes != items[0].axes || view->elements != items[0].parts[0]->elements ||
+    if (view->axes < 1)
+      return error_set(STATUS_INPUT, "%s is a single number", view->name);
+    if (view->axes != items[0].axes || view->elements != items[0].parts[0]->elements ||
         view->dtype != items[0].parts[0]->dtype || memcmp(view->shape, items[0].parts[0]->shape, sizeof view->shape))
       return error_set(STATUS_INPUT, "%s and %s differ in shape or type", view->name, items[0].parts[0]->name);
     items[0].parts[i] = view;

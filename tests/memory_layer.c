@@ -39,6 +39,7 @@ static void allocate_work(struct memory_layer *l) {
   l->y = memory_layer_floats(l->device, l->rows * l->width);
   l->dx = memory_layer_floats(l->device, l->rows * l->width);
   l->s = memory_layer_floats(l->device, l->rows);
+  l->z = memory_layer_floats(l->device, picks);
   l->weight = memory_layer_floats(l->device, picks);
   l->dweight = memory_layer_floats(l->device, picks);
   l->index = (int32_t *)memory_layer_floats(l->device, picks);
@@ -72,6 +73,21 @@ void memory_layer_run(struct memory_layer *l) {
                              .out = l->m,
                              .dweight = l->dweight,
                              .dvalues = l->gradient[VALUES]};
+  struct expert_read experts = {.rows = l->rows,
+                                .entries = l->heads * l->knn,
+                                .slots = l->n_keys * l->n_keys,
+                                .width = l->value_width,
+                                .index = l->index,
+                                .weight = l->weight,
+                                .x = l->x,
+                                .down = l->parameter[EXPERTS_IN],
+                                .up = l->parameter[EXPERTS_OUT],
+                                .z = l->z,
+                                .out = l->m,
+                                .dweight = l->dweight,
+                                .dx = l->dx,
+                                .ddown = l->gradient[EXPERTS_IN],
+                                .dup = l->gradient[EXPERTS_OUT]};
   struct gate gate = {.rows = l->rows,
                       .columns = l->value_width,
                       .m = l->m,
@@ -84,7 +100,10 @@ void memory_layer_run(struct memory_layer *l) {
   int64_t query_width = l->heads * 2 * l->half;
   apply_linear(l, QUERY_WEIGHT, l->width, query_width, l->x, l->queries);
   op->memory_select(l->device, &select);
-  op->memory_read(l->device, &read);
+  if (l->parameter[EXPERTS_IN])
+    op->expert_read(l->device, &experts);
+  else
+    op->memory_read(l->device, &read);
   const float *u = swilu ? l->u : l->m, *o = projected ? l->o : u;
   if (swilu) {
     apply_linear(l, SWILU_WEIGHT, l->width, l->value_width, l->x, l->g);
@@ -122,7 +141,11 @@ void memory_layer_run(struct memory_layer *l) {
     linear_gradients(l, SWILU_WEIGHT, l->width, l->value_width, l->x, l->dg, l->dx, true);
     read.dout = l->dm;
   }
-  op->memory_read_backward(l->device, &read);
+  experts.dout = read.dout;
+  if (l->parameter[EXPERTS_IN])
+    op->expert_read_backward(l->device, &experts);
+  else
+    op->memory_read_backward(l->device, &read);
   op->memory_select_backward(l->device, &select);
   linear_gradients(l, QUERY_WEIGHT, l->width, query_width, l->x, l->dqueries, l->dx, true);
   op->synchronize(l->device);

@@ -1,5 +1,5 @@
-/* The memory layer (product keys, SwiLU, value projection, scalar gate) put together from device operations in fp32,
- * for tests that know its numbers. A parameter that is NULL switches its part off. */
+/* The memory layer (product keys, values or experts, SwiLU, value projection, scalar gate) put together from device
+ * operations in fp32, for tests that know its numbers. A parameter that is NULL switches its part off. */
 #ifndef MEMCLIP_TESTS_MEMORY_LAYER_H
 #define MEMCLIP_TESTS_MEMORY_LAYER_H
 #include "device/device.h"
@@ -15,6 +15,8 @@ enum memory_parameter {
   OUTPUT_BIAS,
   GATE_WEIGHT,
   GATE_BIAS,
+  EXPERTS_IN,
+  EXPERTS_OUT,
   MEMORY_PARAMETERS
 };
 
@@ -25,7 +27,7 @@ struct memory_layer {
   float *x, *y, *dy, *dx;
   int32_t *index;
   float *weight;
-  float *queries, *m, *g, *u, *o, *s, *dweight, *dqueries, *dm, *dg, *du, *d_o; /* made by memory_layer_run */
+  float *queries, *m, *g, *u, *o, *s, *z, *dweight, *dqueries, *dm, *dg, *du, *d_o; /* made by memory_layer_run */
 };
 
 /* y, index, weight, dx and the gradients (added) from x, dy and the parameters. */

@@ -25,6 +25,8 @@ static const char *const names[MEMORY_PARAMETERS] = {
     [OUTPUT_BIAS] = "value_proj.bias",
     [GATE_WEIGHT] = "gating.weight",
     [GATE_BIAS] = "gating.bias",
+    [EXPERTS_IN] = "values_u.weight",
+    [EXPERTS_OUT] = "values_v.weight",
 };
 
 static char *reference_path(const char *file) {
@@ -68,7 +70,7 @@ static void check(const char *what, const float *block, const struct tensor_entr
 
 static struct memory_layer layer_of(const struct safetensors *file) {
   const struct tensor_entry *x = find(file, "in", "x"), *slots = find(file, "out", "slots"),
-                            *keys = find(file, "w", "keys");
+                            *keys = find(file, "w", "keys"), *values = find(file, "w", "values.weight");
   struct memory_layer layer = {.device = device,
                                .width = x->shape[2],
                                .rows = x->elements / x->shape[2],
@@ -76,7 +78,7 @@ static struct memory_layer layer_of(const struct safetensors *file) {
                                .knn = slots->shape[2],
                                .half = keys->shape[1],
                                .n_keys = keys->shape[0] / (2 * slots->shape[1]),
-                               .value_width = find(file, "w", "values.weight")->shape[1],
+                               .value_width = (values ? values : find(file, "w", "values_v.weight"))->shape[1],
                                .x = load(x),
                                .dy = load(find(file, "in", "dy"))};
   for (int i = 0; i < MEMORY_PARAMETERS; i++) {
@@ -151,6 +153,7 @@ int main(void) {
                                      cmocka_unit_test_prestate(test_file, "plain_value.safetensors"),
                                      cmocka_unit_test_prestate(test_file, "value_is_width.safetensors"),
                                      cmocka_unit_test_prestate(test_file, "gated.safetensors"),
-                                     cmocka_unit_test_prestate(test_file, "wide.safetensors")};
+                                     cmocka_unit_test_prestate(test_file, "wide.safetensors"),
+                                     cmocka_unit_test_prestate(test_file, "peer.safetensors")};
   return cmocka_run_group_tests(tests, open_device, NULL);
 }

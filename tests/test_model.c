@@ -23,22 +23,44 @@ static const struct model_switches plain = {.pooled_last_block = false, .skip_fr
   ", \"memory\": {\"layers\": [" layers "], \"n_keys\": 5, \"heads\": 2, \"knn\": 3, \"k_dim\": 8, \"v_dim\": 10" rest \
   "}"
 
-static const struct {
+#define EXPERTS(tower, layers)                                                                                         \
+  ", \"memory\": {\"tower\": \"" tower "\", \"layers\": [" layers "], \"n_keys\": 5, \"heads\": 2, \"knn\": 3, "       \
+  "\"k_dim\": 8, \"peer\": true, \"gated\": true}"
+
+/* dropout: of all three places in a memory; kept: patches of an image, 0 for all nine. */
+static const struct tiny {
   const char *name, *json;
+  double dropout;
+  int kept;
 } models[] = {
-    {"plain", MODEL("", "", "")},
-    {"LayerScale", MODEL(", \"ls_init_value\": 0.3", ", \"ls_init_value\": 0.2", "")},
-    {"average pooling", MODEL(", \"pool_type\": \"avg\", \"no_ln_pre\": true", "", "")},
-    {"average, norm after pooling", MODEL(", \"pool_type\": \"avg\", \"final_ln_after_pool\": true", "", "")},
-    {"memory", MODEL("", "", MEMORY("0, 1", ""))},
-    {"memory in the last block, gated", MODEL("", "", MEMORY("1, 2", ", \"gated\": true, \"share_values\": false"))},
-    {"memory as wide as the tower", MODEL("", "",
-                                          ", \"memory\": {\"layers\": [1], \"n_keys\": 5, \"heads\": 3, \"knn\": 5, "
-                                          "\"k_dim\": 6, \"swilu_projection\": false, \"gated\": true}")},
-    {"memory in the text tower", MODEL("", "",
-                                       ", \"memory\": {\"tower\": \"text\", \"layers\": [0, 1], \"n_keys\": 4, "
-                                       "\"heads\": 2, \"knn\": 2, \"k_dim\": 6, \"swilu_projection\": true}")},
+    {.name = "plain", .json = MODEL("", "", "")},
+    {.name = "LayerScale", .json = MODEL(", \"ls_init_value\": 0.3", ", \"ls_init_value\": 0.2", "")},
+    {.name = "average pooling", .json = MODEL(", \"pool_type\": \"avg\", \"no_ln_pre\": true", "", "")},
+    {.name = "average, norm after pooling",
+     .json = MODEL(", \"pool_type\": \"avg\", \"final_ln_after_pool\": true", "", "")},
+    {.name = "memory", .json = MODEL("", "", MEMORY("0, 1", ""))},
+    {.name = "memory in the last block, gated",
+     .json = MODEL("", "", MEMORY("1, 2", ", \"gated\": true, \"share_values\": false"))},
+    {.name = "memory as wide as the tower",
+     .json = MODEL("", "",
+                   ", \"memory\": {\"layers\": [1], \"n_keys\": 5, \"heads\": 3, \"knn\": 5, "
+                   "\"k_dim\": 6, \"swilu_projection\": false, \"gated\": true}")},
+    {.name = "memory in the text tower",
+     .json = MODEL("", "",
+                   ", \"memory\": {\"tower\": \"text\", \"layers\": [0, 1], \"n_keys\": 4, "
+                   "\"heads\": 2, \"knn\": 2, \"k_dim\": 6, \"swilu_projection\": true}")},
+    {.name = "experts", .json = MODEL("", "", EXPERTS("vision", "0, 1"))},
+    {.name = "experts in the last block of the text tower", .json = MODEL("", "", EXPERTS("text", "1") "")},
+    {.name = "patch dropout", .json = MODEL("", "", ""), .kept = 4},
+    {.name = "one patch kept, with memory", .json = MODEL("", "", MEMORY("0, 2", "")), .kept = 1},
+    {.name = "dropout", .json = MODEL("", "", MEMORY("1, 2", ", \"gated\": true")), .dropout = 0.3},
+    {.name = "dropout of plain values, with patches left out",
+     .json = MODEL("", "", MEMORY("0, 2", ", \"swilu_projection\": false")),
+     .dropout = 0.5,
+     .kept = 5},
+    {.name = "dropout of experts in the text tower", .json = MODEL("", "", EXPERTS("text", "0, 1")), .dropout = 0.4},
 };
+enum { DROPPING = 12 }; /* the first model with dropout in its memory */
 enum { MODELS = sizeof models / sizeof *models, COUNT = 3, WIDTH = 12 };
 
 struct result {
@@ -48,11 +70,27 @@ struct result {
   int64_t elements;
 };
 
-static struct result run(const char *json, enum dtype dtype, struct model_switches switches, const char *train,
+static struct model *open_tiny(const struct tiny *tiny, enum dtype dtype, struct model_switches switches,
+                               const char *train) {
+  struct model *model = tiny_model_open(device, tiny->json, dtype, switches, 7, train);
+  struct memory_config *memories[] = {&model->config.vision.memory, &model->config.text.memory};
+  for (int i = 0; i < 2; i++)
+    memories[i]->input_dropout = memories[i]->query_dropout = memories[i]->value_dropout = tiny->dropout;
+  return model;
+}
+
+static struct tiny_batch make_batch(const struct tiny *tiny, const struct model *model, uint64_t seed) {
+  struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, seed);
+  if (tiny->kept)
+    tiny_batch_drop_patches(&batch, model->vision.tokens - 1, tiny->kept);
+  return batch;
+}
+
+static struct result run(const struct tiny *tiny, enum dtype dtype, struct model_switches switches, const char *train,
                          bool crop) {
   struct result result;
-  struct model *model = tiny_model_open(device, json, dtype, switches, 7, train);
-  struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11);
+  struct model *model = open_tiny(tiny, dtype, switches, train);
+  struct tiny_batch batch = make_batch(tiny, model, 11);
   if (!crop)
     batch.tokens = model->config.context_length;
   result.loss = tiny_model_run(model, &batch, true, result.images, result.texts);
@@ -85,13 +123,13 @@ static void expect_equal(const char *what, const struct result *a, const struct 
 static void savings_change_nothing(void **state) {
   (void)state;
   for (int m = 0; m < MODELS; m++) {
-    struct result reference = run(models[m].json, DTYPE_F32, plain, "all", false),
-                  other = run(models[m].json, DTYPE_F32, saving, "all", true);
+    struct result reference = run(&models[m], DTYPE_F32, plain, "all", false),
+                  other = run(&models[m], DTYPE_F32, saving, "all", true);
     expect_equal(models[m].name, &other, &reference, 1e-5);
     memory_release(other.gradient);
     struct model_switches checkpointing = saving;
     checkpointing.gradient_checkpointing = true;
-    other = run(models[m].json, DTYPE_F32, checkpointing, "all", true);
+    other = run(&models[m], DTYPE_F32, checkpointing, "all", true);
     expect_equal(models[m].name, &other, &reference, 1e-5);
     memory_release(other.gradient);
     memory_release(reference.gradient);
@@ -102,8 +140,8 @@ static void frozen_parts_are_skipped_exactly(void **state) {
   (void)state;
   static const char *const words[] = {"memory", "vision:last1", "text", "visual.proj", "*.mlp.*"};
   for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
-    struct result reference = run(models[4].json, DTYPE_F32, plain, words[w], false),
-                  other = run(models[4].json, DTYPE_F32, saving, words[w], true);
+    struct result reference = run(&models[4], DTYPE_F32, plain, words[w], false),
+                  other = run(&models[4], DTYPE_F32, saving, words[w], true);
     expect_equal(words[w], &other, &reference, 1e-5);
     memory_release(other.gradient);
     memory_release(reference.gradient);
@@ -113,8 +151,8 @@ static void frozen_parts_are_skipped_exactly(void **state) {
 static void bf16_is_near_fp32(void **state) {
   (void)state;
   for (int m = 0; m < 4; m++) { /* memories select by rank, which rounding may change */
-    struct result reference = run(models[m].json, DTYPE_F32, saving, "all", true),
-                  other = run(models[m].json, DTYPE_BF16, saving, "all", true);
+    struct result reference = run(&models[m], DTYPE_F32, saving, "all", true),
+                  other = run(&models[m], DTYPE_BF16, saving, "all", true);
     expect_equal(models[m].name, &other, &reference, 0.03);
     memory_release(other.gradient);
     memory_release(reference.gradient);
@@ -162,10 +200,10 @@ static void gradients_match_finite_differences(void **state) {
   enum { DIRECTIONS = 5 };
   (void)state;
   for (int m = 0; m < MODELS; m++) {
-    struct model *model = tiny_model_open(device, models[m].json, DTYPE_F32, saving, 7, "all");
+    struct model *model = open_tiny(&models[m], DTYPE_F32, saving, "all");
     double errors[DIRECTIONS];
     for (int d = 0; d < DIRECTIONS; d++) {
-      struct tiny_batch batch = tiny_batch_make(&model->config, COUNT, 11 + 10 * (uint64_t)d);
+      struct tiny_batch batch = make_batch(&models[m], model, 11 + 10 * (uint64_t)d);
       errors[d] = slope_error(model, &batch, (uint64_t)d);
       tiny_batch_release(&batch);
     }
@@ -192,11 +230,42 @@ static void configuration_survives_writing(void **state) {
   }
 }
 
+/* A mask is there, and another step has another one. */
+static void dropout_drops(void **state) {
+  (void)state;
+  for (int m = DROPPING; m < MODELS; m++) {
+    struct tiny none = models[m];
+    none.dropout = 0;
+    struct result dropped = run(&models[m], DTYPE_F32, saving, "all", true),
+                  whole = run(&none, DTYPE_F32, saving, "all", true);
+    assert_true(distance(dropped.images, whole.images, COUNT * WIDTH) +
+                    distance(dropped.texts, whole.texts, COUNT * WIDTH) >
+                0.01);
+    assert_true(distance(dropped.gradient, whole.gradient, whole.elements) > 0.01);
+    memory_release(dropped.gradient);
+    memory_release(whole.gradient);
+  }
+}
+
+/* All patches kept is no patch dropout, to the bit. */
+static void keeping_all_patches_changes_nothing(void **state) {
+  (void)state;
+  struct tiny all = models[0];
+  all.kept = 9;
+  struct result kept = run(&all, DTYPE_F32, saving, "all", true),
+                plain_run = run(&models[0], DTYPE_F32, saving, "all", true);
+  expect_equal("nine of nine patches", &kept, &plain_run, 0);
+  memory_release(kept.gradient);
+  memory_release(plain_run.gradient);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(savings_change_nothing),
       cmocka_unit_test(frozen_parts_are_skipped_exactly),
       cmocka_unit_test(bf16_is_near_fp32),
+      cmocka_unit_test(dropout_drops),
+      cmocka_unit_test(keeping_all_patches_changes_nothing),
       cmocka_unit_test(gradients_match_finite_differences),
       cmocka_unit_test(configuration_survives_writing),
   };

@@ -37,11 +37,22 @@ struct tiny_batch tiny_batch_make(const struct clip_config *config, int count, u
     batch.end[i] = length;
   }
   batch.tokens = tiny_columns(config, batch.end, count);
+  batch.samples = memory_allocate((size_t)count * sizeof *batch.samples, "test samples");
+  for (int i = 0; i < count; i++)
+    batch.samples[i] = 7 * i + 1000000007;
   return batch;
 }
 
+void tiny_batch_drop_patches(struct tiny_batch *batch, int grid, int kept) {
+  batch->kept = kept;
+  batch->keep = memory_allocate((size_t)(batch->count * kept) * sizeof *batch->keep, "kept patches");
+  for (int i = 0; i < batch->count; i++)
+    for (int j = 0; j < kept; j++) /* ascending; every second image has its neighbours' */
+      batch->keep[i * kept + j] = (int32_t)(j * grid / kept + (kept < grid ? i % 2 : 0));
+}
+
 void tiny_batch_release(struct tiny_batch *batch) {
-  void *blocks[] = {batch->images, batch->ids, batch->end, batch->dimage, batch->dtext};
+  void *blocks[] = {batch->images, batch->ids, batch->end, batch->dimage, batch->dtext, batch->samples, batch->keep};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     memory_release(blocks[i]);
 }
@@ -63,10 +74,10 @@ struct model *tiny_model_open(struct device *device, const char *json, enum dtyp
 }
 
 static double run_tower(struct model *model, struct tower *tower, const struct tower_input *input,
-                        const float *dfeatures, bool gradients, float *features) {
+                        const float *dfeatures, bool gradients, int kept, float *features) {
   struct device *device = model->device;
   const size_t bytes = (size_t)(input->count * model->config.embed_dim) * sizeof(float);
-  struct tower_run *run = tower_run_create(model, tower, input->count + 1, gradients, 0);
+  struct tower_run *run = tower_run_create(model, tower, input->count + 1, gradients, kept);
   float *on_device = device->op->allocate(device, bytes, "features"),
         *gradient = device->op->allocate(device, bytes, "features");
   tower_forward(run, input, on_device);
@@ -98,15 +109,34 @@ double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool 
   device->op->copy_in(device, images, batch->images, pixels);
   device->op->copy_in(device, device_ids, batch->ids, ids);
   device->op->copy_in(device, device_end, batch->end, end);
+  int64_t *samples = device->op->allocate(device, (size_t)batch->count * sizeof *samples, "samples");
+  int32_t *keep = device->op->allocate(device, (size_t)(batch->count * batch->kept + 1) * sizeof *keep, "kept patches");
+  device->op->copy_in(device, samples, batch->samples, (size_t)batch->count * sizeof *samples);
+  if (batch->kept)
+    device->op->copy_in(device, keep, batch->keep, (size_t)(batch->count * batch->kept) * sizeof *keep);
   if (gradients)
     device->op->zero(device, model->parameters.gradient, (size_t)model->parameters.trainable_elements * sizeof(float));
-  const struct tower_input image_input = {.count = batch->count, .images = images, .image_dtype = DTYPE_F32};
-  const struct tower_input text_input = {
-      .count = batch->count, .ids = device_ids, .end = device_end, .tokens = batch->tokens};
-  const double loss = run_tower(model, &model->vision, &image_input, batch->dimage, gradients, image_features) +
-                      run_tower(model, &model->text, &text_input, batch->dtext, gradients, text_features);
+  const struct tower_input image_input = {.count = batch->count,
+                                          .images = images,
+                                          .image_dtype = DTYPE_F32,
+                                          .keep = batch->kept ? keep : NULL,
+                                          .samples = samples,
+                                          .seed = 5,
+                                          .step = 77};
+  const struct tower_input text_input = {.count = batch->count,
+                                         .ids = device_ids,
+                                         .end = device_end,
+                                         .tokens = batch->tokens,
+                                         .samples = samples,
+                                         .seed = 5,
+                                         .step = 77};
+  const double loss =
+      run_tower(model, &model->vision, &image_input, batch->dimage, gradients, batch->kept, image_features) +
+      run_tower(model, &model->text, &text_input, batch->dtext, gradients, 0, text_features);
   device->op->release(device, images);
   device->op->release(device, device_ids);
   device->op->release(device, device_end);
+  device->op->release(device, samples);
+  device->op->release(device, keep);
   return loss;
 }

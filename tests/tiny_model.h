@@ -9,8 +9,13 @@ struct tiny_batch {
   float *images;         /* [count,3,h,w] */
   int32_t *ids, *end;    /* [count,context] */
   float *dimage, *dtext; /* [count,E]: L = <image features, dimage> + <text features, dtext> */
+  int64_t *samples;      /* [count] addresses, for dropout */
+  int kept;              /* patches of an image when > 0 */
+  int32_t *keep;         /* [count,kept] */
 };
 struct tiny_batch tiny_batch_make(const struct clip_config *config, int count, uint64_t seed);
+/* Leaves out all but `kept` patches of each image, others for each. */
+void tiny_batch_drop_patches(struct tiny_batch *batch, int grid, int kept);
 void tiny_batch_release(struct tiny_batch *batch);
 struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches,
                               uint64_t seed, const char *train);

@@ -2,13 +2,8 @@
 #include "base/memory.h"
 #include "model/run.h"
 
-static float *gradient_of(const struct parameter *parameter) {
-  return parameter ? parameter->gradient : NULL;
-}
-
-/* dx may be NULL: not wanted. bias_done: whoever made dy has summed its columns already. */
-static void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x,
-                            const void *dy, void *dx, bool accumulate, bool bias_done) {
+void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x,
+                     const void *dy, void *dx, bool accumulate, bool bias_done) {
   struct device *device = run->device;
   float *dweight = gradient_of(layer->weight), *dbias = bias_done ? NULL : gradient_of(layer->bias);
   if (dweight || dbias)
@@ -33,12 +28,6 @@ static void linear_backward(struct tower_run *run, const struct linear_layer *la
                                                                             .dy = dy,
                                                                             .weight = layer->weight->compute,
                                                                             .dx = dx});
-}
-
-/* The branch ends with its output projection, so the norm's backward, which makes the branch's gradient, sums its
- * columns as well. */
-static bool bias_is_fused(const struct sublayer *layer) {
-  return layer->out.weight && !layer->token_gate_weight;
 }
 
 static void attention_backward(struct tower_run *run, int index, bool wants_input) {
@@ -99,84 +88,6 @@ static void mlp_backward(struct tower_run *run, int index, bool wants_input) {
   linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, false, true);
 }
 
-/* From the gradient of the read values (run->dmemory) to values, keys and queries. */
-static void memory_read_backward(struct tower_run *run, int index, bool wants_input) {
-  const struct sublayer *layer = &run->tower->sublayers[index];
-  const struct memory_config *memory = &run->tower->config->memory;
-  struct sublayer_state *state = &run->states[index];
-  struct device *device = run->device;
-  device->op->memory_read_backward(device, &(struct memory_read){.rows = state->rows,
-                                                                 .entries = (int64_t)memory->heads * memory->knn,
-                                                                 .slots = layer->values->shape[0],
-                                                                 .width = layer->values->shape[1],
-                                                                 .dtype = run->dtype,
-                                                                 .index = state->index,
-                                                                 .weight = state->weight,
-                                                                 .values = layer->values->compute,
-                                                                 .dout = run->dmemory,
-                                                                 .dweight = run->dweight,
-                                                                 .dvalues = layer->values->gradient});
-  device->op->memory_select_backward(device, &(struct memory_select){.rows = state->rows,
-                                                                     .heads = memory->heads,
-                                                                     .n_keys = memory->n_keys,
-                                                                     .knn = memory->knn,
-                                                                     .half = memory->k_dim / 2,
-                                                                     .dtype = run->dtype,
-                                                                     .queries = state->in,
-                                                                     .keys = layer->keys->compute,
-                                                                     .index = state->index,
-                                                                     .weight = state->weight,
-                                                                     .dweight = run->dweight,
-                                                                     .dqueries = run->dwide,
-                                                                     .dkeys = layer->keys->gradient});
-  linear_backward(run, &layer->in, state->rows, state->h, run->dwide, wants_input ? run->dh : NULL, true, false);
-}
-
-/* dh is built from up to three parts (token gate, swilu gate, queries): it starts at zero and each adds. */
-static void memory_backward(struct tower_run *run, int index, bool wants_input) {
-  const struct sublayer *layer = &run->tower->sublayers[index];
-  struct sublayer_state *state = &run->states[index];
-  struct device *device = run->device;
-  const int64_t rows = state->rows, width = run->tower->config->width, values_width = layer->values->shape[1];
-  const void *dplain = run->dbranch;
-  device->op->zero(device, run->dh, (size_t)(rows * width) * dtype_size(run->dtype));
-  if (layer->token_gate_weight) {
-    device->op->token_gate_backward(device, &(struct token_gate){.rows = rows,
-                                                                 .in = width,
-                                                                 .width = width,
-                                                                 .dtype = run->dtype,
-                                                                 .x = state->h,
-                                                                 .o = state->plain,
-                                                                 .weight = layer->token_gate_weight->master,
-                                                                 .bias = layer->token_gate_bias->master,
-                                                                 .s = state->token_gate,
-                                                                 .dy = run->dbranch,
-                                                                 .d_o = run->dmid,
-                                                                 .dx = run->dh,
-                                                                 .dweight = layer->token_gate_weight->gradient,
-                                                                 .dbias = layer->token_gate_bias->gradient});
-    dplain = run->dmid;
-  }
-  if (!layer->out.weight) {
-    device->op->copy(device, run->dmemory, dplain, (size_t)(rows * width) * dtype_size(run->dtype));
-  } else if (!layer->gate.weight) {
-    linear_backward(run, &layer->out, rows, state->mid, dplain, run->dmemory, false, bias_is_fused(layer));
-  } else {
-    linear_backward(run, &layer->out, rows, state->gated, dplain, run->dmemory, false, bias_is_fused(layer));
-    device->op->gate_backward(device, &(struct gate){.rows = rows,
-                                                     .columns = values_width,
-                                                     .dtype = run->dtype,
-                                                     .m = state->mid,
-                                                     .g = state->gate,
-                                                     .du = run->dmemory,
-                                                     .dm = run->dmemory,
-                                                     .dg = run->dwide,
-                                                     .dgate_bias = gradient_of(layer->gate.bias)});
-    linear_backward(run, &layer->gate, rows, state->h, run->dwide, wants_input ? run->dh : NULL, true, true);
-  }
-  memory_read_backward(run, index, wants_input);
-}
-
 void branch_backward(struct tower_run *run, int index, bool wants_input) {
   static void (*const backward[])(struct tower_run *, int, bool) = {
       [SUBLAYER_ATTENTION] = attention_backward, [SUBLAYER_MLP] = mlp_backward, [SUBLAYER_MEMORY] = memory_backward};
@@ -193,7 +104,7 @@ static void fill_branch(struct tower_run *run, struct norm_backward *call, int i
   call->gamma = layer->layer_scale ? layer->layer_scale->master : NULL;
   call->dgamma = gradient_of(layer->layer_scale);
   call->branch = run->states[index].branch;
-  call->dbranch_bias = bias_is_fused(layer) ? gradient_of(layer->out.bias) : NULL;
+  call->dbranch_bias = bias_is_fused(run, layer) ? gradient_of(layer->out.bias) : NULL;
 }
 
 static void backward_end(struct tower_run *run, const float *dfeatures, int last) {
@@ -356,6 +267,7 @@ static void tell_sublayer(const struct gradient_listener *listener, const struct
                                       layer->token_gate_weight,
                                       layer->token_gate_bias,
                                       layer->last_use_of_values ? layer->values : NULL,
+                                      layer->last_use_of_values ? layer->values_in : NULL,
                                       layer->layer_scale,
                                       layer->norm_weight,
                                       layer->norm_bias};

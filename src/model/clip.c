@@ -74,54 +74,77 @@ static void mark_memory(struct parameters *list, int from) {
     list->items[i]->memory = true;
 }
 
-static void declare_memory(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block,
-                           struct parameter **shared) {
+/* Tables of values that layers may share: the experts' first one is NULL without experts. */
+struct value_tables {
+  struct parameter *in, *out;
+};
+
+static struct parameter *declare_table(struct parameters *list, const struct tower *tower, const char *block,
+                                       const char *name, struct parameter *shared) {
   const struct memory_config *memory = &tower->config->memory;
-  const int64_t width = tower->config->width, values_width = memory->v_dim > 0 ? memory->v_dim : width;
-  const int64_t slots = (int64_t)memory->n_keys * memory->n_keys, half = memory->k_dim / 2;
+  const int64_t width = memory->v_dim > 0 ? memory->v_dim : tower->config->width,
+                slots = (int64_t)memory->n_keys * memory->n_keys;
+  if (shared) {
+    parameters_declare_alias(list, shared, "%s.mlp.%s.weight", block, name);
+    return shared;
+  }
+  struct parameter *table = parameters_declare(list, INIT_NORMAL, memory->meta_init ? 1 / sqrt((double)width) : 1,
+                                               SHAPE(slots, width), "%s.mlp.%s.weight", block, name);
+  table->matrix = table->values = true;
+  return table;
+}
+
+static void declare_values(struct parameters *list, const struct tower *tower, struct sublayer *layer,
+                           const char *block, struct value_tables *shared) {
+  const struct memory_config *memory = &tower->config->memory;
+  if (!memory->share_values)
+    *shared = (struct value_tables){NULL, NULL};
+  layer->last_use_of_values = !shared->out;
+  if (memory->peer)
+    layer->values_in = shared->in = declare_table(list, tower, block, "values_u", shared->in);
+  layer->values = shared->out = declare_table(list, tower, block, memory->peer ? "values_v" : "values", shared->out);
+}
+
+static struct linear_layer declare_part(struct parameters *list, const char *block, const char *name, int64_t in,
+                                        int64_t out, enum init init, double scale) {
+  char *prefix = text_format("%s.mlp.%s", block, name);
+  struct linear_layer layer = declare_linear(list, prefix, in, out, init, scale);
+  memory_release(prefix);
+  return layer;
+}
+
+static void declare_memory(struct parameters *list, struct tower *tower, struct sublayer *layer, const char *block,
+                           struct value_tables *shared) {
+  const struct memory_config *memory = &tower->config->memory;
+  const int64_t width = tower->config->width, values_width = memory->v_dim > 0 ? memory->v_dim : width,
+                queries = (int64_t)memory->heads * memory->k_dim;
   const bool meta = memory->meta_init;
-  const double scale_in = 1 / sqrt((double)width);
-  int from = list->count;
-  char *name = text_format("%s.mlp.query_proj.query_mlps.0", block);
-  double xavier = sqrt(6.0 / (double)(width + (int64_t)memory->heads * memory->k_dim));
+  const enum init init = meta ? INIT_NORMAL : INIT_UNIFORM;
+  const double scale_in = 1 / sqrt((double)width), scale_out = meta ? scale_in : 1 / sqrt((double)values_width),
+               xavier = sqrt(6.0 / (double)(width + queries)),
+               scale_keys = meta ? 1 / sqrt((double)memory->k_dim) : 0.02;
+  const int from = list->count;
   layer->kind = SUBLAYER_MEMORY;
   layer->keys =
-      parameters_declare(list, meta ? INIT_UNIFORM : INIT_NORMAL, meta ? 1 / sqrt((double)memory->k_dim) : 0.02,
-                         SHAPE(2 * (int64_t)memory->heads * memory->n_keys, half), "%s.mlp.keys", block);
+      parameters_declare(list, meta ? INIT_UNIFORM : INIT_NORMAL, scale_keys,
+                         SHAPE(2 * (int64_t)memory->heads * memory->n_keys, memory->k_dim / 2), "%s.mlp.keys", block);
   layer->keys->matrix = true;
-  if (!memory->share_values || !*shared) {
-    *shared = parameters_declare(list, INIT_NORMAL, meta ? 1 / sqrt((double)values_width) : 1,
-                                 SHAPE(slots, values_width), "%s.mlp.values.weight", block);
-    (*shared)->matrix = true;
-    layer->last_use_of_values = true;
-  } else {
-    parameters_declare_alias(list, *shared, "%s.mlp.values.weight", block);
-  }
-  layer->values = *shared;
+  declare_values(list, tower, layer, block, shared);
   layer->in =
-      declare_linear(list, name, width, (int64_t)memory->heads * memory->k_dim, INIT_UNIFORM, meta ? xavier : scale_in);
-  memory_release(name);
-  if (memory->swilu_projection) {
-    name = text_format("%s.mlp.swilu_projection", block);
-    layer->gate = declare_linear(list, name, width, values_width, meta ? INIT_NORMAL : INIT_UNIFORM, scale_in);
-    memory_release(name);
-  }
-  if (memory->swilu_projection || memory->v_dim > 0) {
-    name = text_format("%s.mlp.value_proj", block);
-    layer->out = declare_linear(list, name, values_width, width, meta ? INIT_NORMAL : INIT_UNIFORM,
-                                meta ? scale_in : 1 / sqrt((double)values_width));
-    memory_release(name);
-  }
+      declare_part(list, block, "query_proj.query_mlps.0", width, queries, INIT_UNIFORM, meta ? xavier : scale_in);
+  if (memory->swilu_projection)
+    layer->gate = declare_part(list, block, "swilu_projection", width, values_width, init, scale_in);
+  if (memory->swilu_projection || memory->v_dim > 0)
+    layer->out = declare_part(list, block, "value_proj", values_width, width, init, scale_out);
   if (memory->gated) {
-    layer->token_gate_weight = parameters_declare(list, meta ? INIT_NORMAL : INIT_UNIFORM, scale_in, SHAPE(1, width),
-                                                  "%s.mlp.gating.weight", block);
+    layer->token_gate_weight = parameters_declare(list, init, scale_in, SHAPE(1, width), "%s.mlp.gating.weight", block);
     layer->token_gate_bias = parameters_declare(list, INIT_UNIFORM, scale_in, SHAPE(1), "%s.mlp.gating.bias", block);
   }
   mark_memory(list, from);
 }
 
 static void declare_sublayer(struct parameters *list, struct tower *tower, int index, const char *prefix,
-                             struct parameter **shared) {
+                             struct value_tables *shared) {
   struct sublayer *layer = &tower->sublayers[index];
   const int block = index / 2, half = index % 2;
   char *name = text_format("%stransformer.resblocks.%d", prefix, block),
@@ -141,7 +164,7 @@ static void declare_sublayer(struct parameters *list, struct tower *tower, int i
 }
 
 static void declare_sublayers(struct parameters *list, struct tower *tower, const char *prefix) {
-  struct parameter *shared = NULL;
+  struct value_tables shared = {NULL, NULL};
   tower->count = 2 * tower->config->layers;
   tower->sublayers = memory_allocate((size_t)tower->count * sizeof *tower->sublayers, "sublayers");
   for (int i = 0; i < tower->count; i++)

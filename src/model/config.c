@@ -316,6 +316,7 @@ static enum status read_memory(json_t *object, const char *source, struct clip_c
   TRY(read_logical(&reader, "share_values", &memory->share_values));
   TRY(read_logical(&reader, "swilu_projection", &memory->swilu_projection));
   TRY(read_logical(&reader, "gated", &memory->gated));
+  TRY(read_logical(&reader, "peer", &memory->peer));
   return config_check_memory(tower, source);
 }
 
@@ -325,6 +326,13 @@ enum status config_check_memory(struct tower_config *tower, const char *source) 
     return STATUS_OK;
   if (memory->v_dim < 0)
     memory->v_dim = 0;
+  if (memory->peer && memory->v_dim > 0 && memory->v_dim != tower->width)
+    return error_set(STATUS_INPUT, "%s: memory.v_dim %d with peer: an expert writes the tower's width, set v_dim=0",
+                     source, memory->v_dim);
+  if (memory->peer) { /* experts write the result themselves */
+    memory->v_dim = 0;
+    memory->swilu_projection = false;
+  }
   if (memory->k_dim % 2)
     return error_set(STATUS_INPUT, "%s: memory.k_dim %d must be even: it is split into two halves", source,
                      memory->k_dim);

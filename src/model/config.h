@@ -13,7 +13,9 @@ struct memory_config {
   int count;                            /* of them; 0: no memory */
   int n_keys, heads, knn, k_dim, v_dim; /* v_dim 0: the tower's width, without value_proj */
   bool share_values, swilu_projection, gated;
-  bool meta_init; /* init='meta' (methods 1.5), else the thesis's */
+  bool peer; /* slots are experts of one neuron: two tables as wide as the tower, no projections */
+  double input_dropout, query_dropout, value_dropout; /* in training */
+  bool meta_init;                                     /* init='meta' (methods 1.5), else the thesis's */
 };
 struct tower_config {
   int width, layers, heads;

@@ -22,10 +22,13 @@ static json_t *memory_object(const struct memory_config *memory, const char *tow
   for (int i = 0; i < LAYERS_MAX; i++)
     if (memory->layers[i])
       json_array_append_new(layers, json_integer(i));
-  return json_pack("{ss so si si si si si sb sb sb}", "tower", tower, "layers", layers, "n_keys", memory->n_keys,
-                   "heads", memory->heads, "knn", memory->knn, "k_dim", memory->k_dim, "v_dim", memory->v_dim,
-                   "share_values", memory->share_values, "swilu_projection", memory->swilu_projection, "gated",
-                   memory->gated);
+  json_t *object =
+      json_pack("{ss so si si si si si sb sb sb}", "tower", tower, "layers", layers, "n_keys", memory->n_keys, "heads",
+                memory->heads, "knn", memory->knn, "k_dim", memory->k_dim, "v_dim", memory->v_dim, "share_values",
+                memory->share_values, "swilu_projection", memory->swilu_projection, "gated", memory->gated);
+  if (memory->peer)
+    json_object_set_new(object, "peer", json_true());
+  return object;
 }
 
 static json_t *vision_object(const struct clip_config *config) {
@@ -88,11 +91,13 @@ static double flops_tower(const struct tower_config *tower, double tokens, bool 
   const double width = tower->width, mlp = 2 * width * tower->mlp_width;
   const struct memory_config *memory = &tower->memory;
   const double values = memory->v_dim > 0 ? memory->v_dim : width, half = memory->k_dim / 2.0;
-  const double read = memory->heads * (memory->k_dim * width + 2 * half * memory->n_keys + memory->knn * values) +
-                      values * width *
-                          (memory->swilu_projection ? 2
-                           : memory->v_dim > 0      ? 1
-                                                    : 0);
+  const double tables = memory->peer ? 2 : 1;
+  const double read =
+      memory->heads * (memory->k_dim * width + 2 * half * memory->n_keys + tables * memory->knn * values) +
+      values * width *
+          (memory->swilu_projection ? 2
+           : memory->v_dim > 0      ? 1
+                                    : 0);
   double total = 0;
   for (int i = 0; i < tower->layers; i++) {
     const double rows = pooled_last_block && i == tower->layers - 1 ? 1 : tokens,

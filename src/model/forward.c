@@ -99,61 +99,6 @@ static void mlp_forward(struct tower_run *run, int index) {
   linear_forward(run, &layer->out, state->rows, state->mid, state->branch, run->dtype);
 }
 
-static void memory_forward(struct tower_run *run, int index) {
-  const struct sublayer *layer = &run->tower->sublayers[index];
-  const struct memory_config *memory = &run->tower->config->memory;
-  struct sublayer_state *state = &run->states[index];
-  struct device *device = run->device;
-  const int64_t rows = state->rows, width = run->tower->config->width, values_width = layer->values->shape[1];
-  void *plain = memory->gated ? state->plain : state->branch;
-  void *read = layer->out.weight ? state->mid : plain;
-  linear_forward(run, &layer->in, rows, state->h, state->in, run->dtype);
-  const struct memory_select select = {.rows = rows,
-                                       .heads = memory->heads,
-                                       .n_keys = memory->n_keys,
-                                       .knn = memory->knn,
-                                       .half = memory->k_dim / 2,
-                                       .dtype = run->dtype,
-                                       .queries = state->in,
-                                       .keys = layer->keys->compute,
-                                       .index = state->index,
-                                       .weight = state->weight};
-  device->op->memory_select(device, &select);
-  if (run->input.watch)
-    run->input.watch->selected(run->input.watch->context, index / 2, &select);
-  device->op->memory_read(device, &(struct memory_read){.rows = rows,
-                                                        .entries = (int64_t)memory->heads * memory->knn,
-                                                        .slots = layer->values->shape[0],
-                                                        .width = values_width,
-                                                        .dtype = run->dtype,
-                                                        .index = state->index,
-                                                        .weight = state->weight,
-                                                        .values = layer->values->compute,
-                                                        .out = read});
-  if (layer->gate.weight) {
-    linear_forward(run, &layer->gate, rows, state->h, state->gate, run->dtype);
-    device->op->gate(device, &(struct gate){.rows = rows,
-                                            .columns = values_width,
-                                            .dtype = run->dtype,
-                                            .m = state->mid,
-                                            .g = state->gate,
-                                            .u = state->gated});
-  }
-  if (layer->out.weight)
-    linear_forward(run, &layer->out, rows, layer->gate.weight ? state->gated : state->mid, plain, run->dtype);
-  if (memory->gated)
-    device->op->token_gate(device, &(struct token_gate){.rows = rows,
-                                                        .in = width,
-                                                        .width = width,
-                                                        .dtype = run->dtype,
-                                                        .x = state->h,
-                                                        .o = plain,
-                                                        .weight = layer->token_gate_weight->master,
-                                                        .bias = layer->token_gate_bias->master,
-                                                        .s = state->token_gate,
-                                                        .y = state->branch});
-}
-
 void branch_forward(struct tower_run *run, int index) {
   static void (*const forward[])(struct tower_run *, int) = {
       [SUBLAYER_ATTENTION] = attention_forward, [SUBLAYER_MLP] = mlp_forward, [SUBLAYER_MEMORY] = memory_forward};

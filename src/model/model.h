@@ -23,7 +23,8 @@ struct sublayer {
   struct linear_layer in;   /* attention: packed q, k, v; MLP: c_fc; memory: query projection */
   struct linear_layer out;  /* attention: out_proj; MLP: c_proj; memory: value_proj */
   struct linear_layer gate; /* memory: swilu_projection */
-  struct parameter *keys, *values, *token_gate_weight, *token_gate_bias;
+  /* memory: values [slots,V]; with experts, values is what they write and values_in what they read, else NULL */
+  struct parameter *keys, *values, *values_in, *token_gate_weight, *token_gate_bias;
   bool last_use_of_values; /* the lowest layer of a shared table: its gradient is complete after this one */
 };
 struct tower {
@@ -89,6 +90,10 @@ struct tower_input {
   const int32_t *ids, *end;         /* device; text: [B,context], [B] */
   int tokens;                       /* text: columns of ids that are used; every end < tokens */
   const struct memory_watch *watch; /* NULL: nobody listens */
+  /* Dropout of memories, keyed by seed, step and the samples' addresses (device, [B]); samples NULL: off. */
+  const int64_t *samples;
+  uint64_t seed;
+  int64_t step;
 };
 void tower_begin(struct tower_run *run, const struct tower_input *input);
 /* Runs sublayers up to, not including, `until` (at most tower->count). */

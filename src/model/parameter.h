@@ -20,6 +20,7 @@ struct parameter {
   double init_scale;
   bool matrix; /* operand of a product: read through `compute`; others are read as fp32 */
   bool memory; /* belongs to a memory layer */
+  bool values; /* a table of values, with its own optimiser settings */
   bool trainable, decay;
   int64_t offset; /* of a trainable one: elements from the start of the arenas */
   float *master;

@@ -23,6 +23,7 @@ struct sublayer_state {
   void *gate, *gated; /* memory: g and m * silu(g), [rows,V] */
   void *plain;        /* memory with a token gate: the branch before the gate [rows,C] */
   float *token_gate;  /* [rows] */
+  float *expert_z;    /* memory of experts: before their activation [rows,H,knn] */
 };
 
 struct tower_run {
@@ -64,8 +65,23 @@ void run_sublayer(struct tower_run *run, int index);
 void branch_forward(struct tower_run *run, int index);
 /* Gradients of a branch from run->dbranch; leaves dh when `wants_input`. */
 void branch_backward(struct tower_run *run, int index, bool wants_input);
+/* The memory's branch, in memory.c. */
+void memory_forward(struct tower_run *run, int index);
+void memory_backward(struct tower_run *run, int index, bool wants_input);
 void linear_forward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x, void *y,
                     enum dtype y_dtype);
+/* dx may be NULL: not wanted. bias_done: whoever made dy has summed its columns already. */
+void linear_backward(struct tower_run *run, const struct linear_layer *layer, int64_t rows, const void *x,
+                     const void *dy, void *dx, bool accumulate, bool bias_done);
+static inline float *gradient_of(const struct parameter *parameter) {
+  return parameter ? parameter->gradient : NULL;
+}
+/* The branch ends with its output projection, so the norm's backward, which makes the branch's gradient, sums its
+ * columns as well; not where dropout or a gate lies between. */
+static inline bool bias_is_fused(const struct tower_run *run, const struct sublayer *layer) {
+  return layer->out.weight && !layer->token_gate_weight &&
+         !(layer->kind == SUBLAYER_MEMORY && run->tower->config->memory.value_dropout > 0);
+}
 struct linear_layer linear_slice(const struct linear_layer *layer, struct parameter parts[2], int64_t from, int64_t out,
                                  size_t element);
 struct attention attention_call(struct tower_run *run, int index);

@@ -33,7 +33,10 @@ static void layout_memory(struct tower_run *run, struct sublayer_state *state) {
   state->in = take(run, state->rows * memory->heads * memory->k_dim);
   state->index = arena_take_tensor(&run->arena, DTYPE_I32, state->rows * entries);
   state->weight = take_float(run, state->rows * entries);
-  state->mid = take(run, state->rows * width);
+  if (memory->peer)
+    state->expert_z = take_float(run, state->rows * entries);
+  else
+    state->mid = take(run, state->rows * width);
   if (memory->swilu_projection) {
     state->gate = take(run, state->rows * width);
     state->gated = take(run, state->rows * width);

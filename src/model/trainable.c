@@ -81,7 +81,7 @@ static bool linear_trains(const struct linear_layer *layer) {
 static bool sublayer_trains(const struct sublayer *layer) {
   return trains(layer->norm_weight) || trains(layer->norm_bias) || trains(layer->layer_scale) ||
          linear_trains(&layer->in) || linear_trains(&layer->out) || linear_trains(&layer->gate) ||
-         trains(layer->keys) || trains(layer->values) || trains(layer->token_gate_weight) ||
+         trains(layer->keys) || trains(layer->values) || trains(layer->values_in) || trains(layer->token_gate_weight) ||
          trains(layer->token_gate_bias);
 }
 

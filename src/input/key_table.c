@@ -115,7 +115,7 @@ const struct key key_table[] = {
   LOGICAL(memory, swilu_projection, ".true.", FIXED, ALL,
     "Multiply the value read by silu of a projection of the input before the output projection."),
   LOGICAL(memory, gated, ".false.", FIXED, ALL, "Multiply the output by a sigmoid gate, one number per token."),
-  LOGICAL(memory, peer, ".false.", FIXED, ALL, "Slots are one-neuron experts (PEER) instead of values; needs v_dim=0."),
+  LOGICAL(memory, peer, ".false.", FIXED, ALL, "Slots are one-neuron experts (PEER) instead of values; needs v_dim=0 and has no projections."),
   LOGICAL(memory, query_batchnorm, ".false.", FIXED, ALL, "Batch normalisation of the queries, with statistics over all ranks."),
   TEXT(memory, init, "'thesis'", "thesis|meta", FIXED, TRAINING,
     "Initial values: 'thesis' (keys N(0, 0.02^2), values N(0, 1)) or 'meta' (scaled by the widths)."),

@@ -26,6 +26,10 @@ static void draw_kept(const struct session *session, int64_t step, int64_t sampl
       keep[chosen++] = j;
 }
 
+static bool has_dropout(const struct memory_config *memory) {
+  return memory->count && (memory->input_dropout > 0 || memory->query_dropout > 0 || memory->value_dropout > 0);
+}
+
 void session_open_micro_batches(struct session *session, bool short_captions, bool tokens) {
   struct device *device = session->device;
   const struct clip_config *config = &session->model->config;
@@ -50,6 +54,9 @@ void session_open_micro_batches(struct session *session, bool short_captions, bo
       micro->short_ids = device->op->allocate(device, ids, "token ids");
       micro->short_end = device->op->allocate(device, batch * sizeof(int32_t), "token ids");
     }
+    micro->seed = (uint64_t)session->settings->run.seed;
+    if (has_dropout(&config->vision.memory) || has_dropout(&config->text.memory))
+      micro->dropout_samples = device->op->allocate(device, batch * sizeof *micro->samples, "sample addresses");
     if (session->kept_patches)
       micro->keep =
           device->op->allocate(device, batch * (size_t)session->kept_patches * sizeof(int32_t), "kept patches");
@@ -57,7 +64,8 @@ void session_open_micro_batches(struct session *session, bool short_captions, bo
 }
 
 static void close_micro_batch(struct device *device, struct micro_batch *micro) {
-  void *blocks[] = {micro->images, micro->ids, micro->end, micro->short_ids, micro->short_end, micro->keep};
+  void *blocks[] = {micro->images,         micro->ids, micro->end, micro->short_ids, micro->short_end, micro->keep,
+                    micro->dropout_samples};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     if (blocks[i])
       device->op->release(device, blocks[i]);
@@ -86,6 +94,9 @@ void session_fetch(struct session *session, struct micro_batch *micro, int64_t s
     fatal("the loader stopped: %s", error_message());
   micro->count = batch->count;
   memcpy(micro->samples, batch->samples, (size_t)batch->count * sizeof *micro->samples);
+  micro->step = step;
+  if (micro->dropout_samples)
+    device->op->copy_in(device, micro->dropout_samples, micro->samples, (size_t)batch->count * sizeof *micro->samples);
   device->op->copy_in(device, micro->images, batch->images, (size_t)batch->count * pixels);
   if (micro->ids) {
     micro->tokens = session_text_columns(session, batch->end, batch->count);
@@ -103,14 +114,23 @@ void session_fetch(struct session *session, struct micro_batch *micro, int64_t s
   }
 }
 
-struct tower_input micro_batch_images(const struct micro_batch *micro) {
+static struct tower_input tower_input_of(const struct micro_batch *micro) {
   return (struct tower_input){
-      .count = micro->count, .images = micro->images, .image_dtype = DTYPE_U8, .keep = micro->keep};
+      .count = micro->count, .samples = micro->dropout_samples, .seed = micro->seed, .step = micro->step};
+}
+
+struct tower_input micro_batch_images(const struct micro_batch *micro) {
+  struct tower_input input = tower_input_of(micro);
+  input.images = micro->images;
+  input.image_dtype = DTYPE_U8;
+  input.keep = micro->keep;
+  return input;
 }
 
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions) {
-  if (short_captions)
-    return (struct tower_input){
-        .count = micro->count, .ids = micro->short_ids, .end = micro->short_end, .tokens = micro->short_tokens};
-  return (struct tower_input){.count = micro->count, .ids = micro->ids, .end = micro->end, .tokens = micro->tokens};
+  struct tower_input input = tower_input_of(micro);
+  input.ids = short_captions ? micro->short_ids : micro->ids;
+  input.end = short_captions ? micro->short_end : micro->end;
+  input.tokens = short_captions ? micro->short_tokens : micro->tokens;
+  return input;
 }

@@ -16,7 +16,7 @@ struct loop {
   struct session *session;
   const struct objective *objective;
   struct optimizer optimizer;
-  struct schedule schedule;
+  struct schedule schedule, value_schedule; /* of the value tables; base 0: that of all */
   struct reducer *reducer;
   struct validation *validation;
   struct snapshot *snapshot;        /* rank 0 */
@@ -39,7 +39,14 @@ struct step_sums {
 static void open_schedule(struct loop *loop) {
   const struct session *session = loop->session;
   const struct optim_settings *optim = &session->settings->optim;
-  loop->optimizer = (struct optimizer){optim->beta1, optim->beta2, optim->eps, optim->weight_decay, optim->clip_norm};
+  const struct memory_settings *memory = &session->settings->memory;
+  loop->optimizer = (struct optimizer){.beta1 = optim->beta1,
+                                       .beta2 = optim->beta2,
+                                       .eps = optim->eps,
+                                       .weight_decay = optim->weight_decay,
+                                       .clip_norm = optim->clip_norm,
+                                       .value_clip_norm = memory->value_clip_norm,
+                                       .bf16_values = session_keeps_values_in_bf16(session->settings)};
   loop->schedule = (struct schedule){.kind = schedule_kind_of(optim->schedule),
                                      .base = optim->lr,
                                      .warmup = optim->warmup_steps,
@@ -47,6 +54,8 @@ static void open_schedule(struct loop *loop) {
                                      .cooldown = optim->cooldown_epochs * session->steps_per_epoch,
                                      .cooldown_power = optim->cooldown_power,
                                      .cooldown_end = optim->cooldown_end};
+  loop->value_schedule = loop->schedule;
+  loop->value_schedule.base = memory->value_lr;
 }
 
 static const char *monitored_metric(const struct session *session) {
@@ -129,6 +138,8 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
                      "warmup_steps or set optim.clip_norm",
                      (long long)loop->progress.step + 1);
   TRY(check_bad_samples(loop, sums));
+  if (loop->value_schedule.base > 0)
+    loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, loop->progress.step);
   loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.updates,
                               schedule_rate(&loop->schedule, loop->progress.step), reports);
   loop->allocations += memory_count_allocations() - allocations;

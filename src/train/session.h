@@ -15,7 +15,10 @@ struct micro_batch {
   int count, tokens, short_tokens; /* samples; columns in use of long and short ids */
   void *images;
   int32_t *ids, *end, *short_ids, *short_end, *keep;
-  int64_t *samples; /* host: addresses */
+  int64_t *samples;         /* host: addresses */
+  int64_t *dropout_samples; /* the same on the device, where memories have dropout, else NULL */
+  uint64_t seed;
+  int64_t step;
 };
 
 struct session {
@@ -48,6 +51,7 @@ struct model_request {
   int word_count;
 };
 enum status session_open_model(struct session *session, const struct model_request *request, struct model **model);
+bool session_keeps_values_in_bf16(const struct settings *settings); /* memory.value_dtype */
 /* model.train, or the stage's own word for 'default'. */
 const char *const *session_trainable(struct session *session, const char *fallback);
 int session_trainable_count(const struct session *session);

@@ -1,9 +1,14 @@
 /* A model from the input: configuration, activation, memories, what trains, weights. */
+#include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
 #include "train/session.h"
 #include "train/weights.h"
 #include <string.h>
+
+bool session_keeps_values_in_bf16(const struct settings *settings) {
+  return settings->memory.present && strcmp(settings->memory.value_dtype, "bf16") == 0;
+}
 
 static const char *activation_word(enum activation activation) {
   return activation == ACTIVATION_QUICKGELU ? "quickgelu" : "gelu";
@@ -51,11 +56,9 @@ static enum status apply_memory(const struct memory_settings *memory, struct cli
   struct tower_config *tower = strcmp(memory->tower, "text") == 0 ? &config->text : &config->vision;
   if (!memory->present)
     return STATUS_OK;
-  if (memory->peer || memory->query_batchnorm || memory->input_dropout > 0 || memory->query_dropout > 0 ||
-      memory->value_dropout > 0 || memory->shard_ranks > 1 || memory->value_lr > 0 || memory->value_clip_norm > 0 ||
-      strcmp(memory->value_dtype, "fp32") != 0)
-    return error_set(STATUS_INPUT, "&memory: peer, query_batchnorm, dropouts, value_lr, value_clip_norm, value_dtype "
-                                   "and shard_ranks are not supported yet; leave them at their defaults");
+  if (memory->query_batchnorm || memory->shard_ranks > 1)
+    return error_set(STATUS_INPUT, "&memory: %s is not supported yet; leave it at its default",
+                     memory->query_batchnorm ? "query_batchnorm" : "shard_ranks");
   tower->memory = (struct memory_config){.n_keys = (int)memory->n_keys,
                                          .heads = (int)memory->heads,
                                          .knn = (int)memory->knn,
@@ -64,6 +67,10 @@ static enum status apply_memory(const struct memory_settings *memory, struct cli
                                          .share_values = memory->share_values,
                                          .swilu_projection = memory->swilu_projection,
                                          .gated = memory->gated,
+                                         .peer = memory->peer,
+                                         .input_dropout = memory->input_dropout,
+                                         .query_dropout = memory->query_dropout,
+                                         .value_dropout = memory->value_dropout,
                                          .meta_init = strcmp(memory->init, "meta") == 0};
   for (int i = 0; i < memory->layers.count; i++) {
     const int64_t layer = memory->layers.items[i];
@@ -105,6 +112,21 @@ static enum status choose_config(const struct session *session, const struct mod
   return STATUS_OK;
 }
 
+/* Value tables without an fp32 master hold bf16 numbers from the beginning. */
+static void round_values(struct parameters *list) {
+  for (int i = 0; i < list->count; i++) {
+    struct parameter *parameter = list->items[i];
+    if (!parameter->values)
+      continue;
+    float *values = memory_allocate((size_t)parameter->count * sizeof *values, "values");
+    parameter_get(list, parameter, values);
+    for (int64_t j = 0; j < parameter->count; j++)
+      values[j] = bf16_to_float(bf16_from_float(values[j]));
+    parameter_set(list, parameter, values);
+    memory_release(values);
+  }
+}
+
 static enum status fill_weights(const struct model_request *request, const struct settings *settings,
                                 struct model *model) {
   struct weights_summary summary;
@@ -135,6 +157,8 @@ static enum status open_model(const struct session *session, const struct model_
                        settings->optim.no_decay.count);
   parameters_allocate(&(*model)->parameters, request->training);
   TRY(fill_weights(request, settings, *model));
+  if (session_keeps_values_in_bf16(settings) && request->with_memory)
+    round_values(&(*model)->parameters);
   report_message("%s: %.3f M parameters, %.3f M of them trained", request->what,
                  1e-6 * (double)parameters_count_elements(&(*model)->parameters, false),
                  1e-6 * (double)parameters_count_elements(&(*model)->parameters, true));

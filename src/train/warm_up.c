@@ -4,6 +4,8 @@ static void run_once(struct session *session, struct tower_run *run, const struc
                      float *dfeatures) {
   const struct parameters *list = &session->model->parameters;
   struct device *device = session->device;
+  if (input->samples)
+    device->op->zero(device, session->micro[0].dropout_samples, (size_t)input->count * sizeof *input->samples);
   const size_t bytes = (size_t)(input->count * session->model->config.embed_dim) * sizeof(float);
   tower_forward(run, input, features);
   device->op->zero(device, dfeatures, bytes);

@@ -35,7 +35,7 @@ struct conformance_case {
 /* Each ends with a NULL name. */
 extern const struct conformance_case conformance_harness[], conformance_linear[], conformance_pointwise[],
     conformance_norm[], conformance_embed[], conformance_loss[], conformance_optimizer[], conformance_attention[],
-    conformance_memory[], conformance_expert[], conformance_gate[];
+    conformance_memory[], conformance_expert[], conformance_slopes[], conformance_gate[];
 
 /* Sizes and flags. A size is 1 .. max, often 1 or odd. */
 int64_t conformance_size(struct conformance *c, int64_t max);

@@ -3,10 +3,19 @@
 #include "base/memory.h"
 #include <stdio.h>
 
-static const struct conformance_case *const groups[] = {
-    conformance_harness, conformance_linear, conformance_pointwise, conformance_norm,
-    conformance_embed,   conformance_loss,   conformance_optimizer, conformance_attention,
-    conformance_memory,  conformance_expert, conformance_gate,      NULL};
+static const struct conformance_case *const groups[] = {conformance_harness,
+                                                        conformance_linear,
+                                                        conformance_pointwise,
+                                                        conformance_norm,
+                                                        conformance_embed,
+                                                        conformance_loss,
+                                                        conformance_optimizer,
+                                                        conformance_attention,
+                                                        conformance_memory,
+                                                        conformance_expert,
+                                                        conformance_slopes,
+                                                        conformance_gate,
+                                                        NULL};
 
 int main(int count, char **argument) {
   struct device *device;

@@ -3,7 +3,7 @@
 #include "base/random.h"
 
 int tiny_columns(const struct clip_config *config, const int32_t *end, int count) {
-  int most = 0;
+  int most = config->no_causal_mask ? config->context_length : 0;
   for (int i = 0; i < count; i++)
     most = end[i] > most ? end[i] : most;
   most = (most + 8) / 8 * 8;

@@ -22,6 +22,6 @@ struct model *tiny_model_open(struct device *device, const char *json, enum dtyp
 /* Features [count,E] each; with `gradients`, the gradient arena is zeroed and filled. Returns L. */
 double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool gradients, float *image_features,
                       float *text_features);
-/* Smallest multiple of 8 that holds every end, at most the context. */
+/* Smallest multiple of 8 that holds every end, at most the context; all of it without a causal mask. */
 int tiny_columns(const struct clip_config *config, const int32_t *end, int count);
 #endif

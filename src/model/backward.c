@@ -107,6 +107,30 @@ static void fill_branch(struct tower_run *run, struct norm_backward *call, int i
   call->dbranch_bias = bias_is_fused(run, layer) ? gradient_of(layer->out.bias) : NULL;
 }
 
+/* dout [B,C] spread over the tokens that were pooled, to dx [N,C]; both of one dtype. */
+static void unpool(struct tower_run *run, enum dtype dtype, const void *dout, void *dx) {
+  const struct tower *tower = run->tower;
+  struct device *device = run->device;
+  if (tower->pooling == POOL_AVERAGE)
+    device->op->pool_average_backward(device, &(struct pool_average){.batch = run->input.count,
+                                                                     .tokens = run->tokens,
+                                                                     .width = tower->config->width,
+                                                                     .first = 1,
+                                                                     .dtype = dtype,
+                                                                     .dout = dout,
+                                                                     .dx = dx});
+  else
+    device->op->pool_backward(device, &(struct pool){.batch = run->input.count,
+                                                     .tokens = run->tokens,
+                                                     .width = tower->config->width,
+                                                     .dtype = dtype,
+                                                     .position = run->position,
+                                                     .dout = dout,
+                                                     .dx = dx});
+}
+
+/* From the features through projection, final norm and pooling, in the order of tower_finish, to the gradient of the
+ * stream (dx_pooled when only the pooled token's row is there) and of the last branch. */
 static void backward_end(struct tower_run *run, const float *dfeatures, int last) {
   const struct tower *tower = run->tower;
   struct device *device = run->device;
@@ -114,62 +138,31 @@ static void backward_end(struct tower_run *run, const float *dfeatures, int last
   const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
   device->op->cast(device, run->dfeatures, run->dtype, dfeatures, DTYPE_F32, count * tower->projection.out);
   linear_backward(run, &tower->projection, count, run->final, run->dfeatures, run->dmid, false, false);
-  struct norm_backward call = {.rows = count,
+  struct norm_backward norm = {.rows = norm_first ? all : count,
                                .width = width,
                                .dtype = run->dtype,
                                .dy_dtype = run->dtype,
                                .dx_zero = true,
-                               .dy = run->dmid,
-                               .x = run->x_pooled,
+                               .dy = norm_first ? run->dh : run->dmid,
+                               .x = norm_first || run->pooled ? run->x_final : run->x_pooled,
                                .mean = run->final_mean,
                                .rstd = run->final_rstd,
                                .weight = tower->norm_weight->master,
-                               .dx = run->dx_pooled,
+                               .dx = norm_first ? run->dx : run->dx_pooled,
                                .dweight = tower->norm_weight->gradient,
                                .dbias = tower->norm_bias->gradient};
-  if (run->pooled) {
-    call.x = run->x_final;
-    fill_branch(run, &call, last);
-    device->op->norm_backward(device, &call);
+  if (norm_first)
+    unpool(run, run->dtype, run->dmid, run->dh);
+  if (norm_first || run->pooled) /* the last branch ends where the norm begins */
+    fill_branch(run, &norm, last);
+  device->op->norm_backward(device, &norm);
+  if (norm_first || run->pooled)
     return;
-  }
-  if (norm_first) {
-    device->op->pool_average_backward(device, &(struct pool_average){.batch = count,
-                                                                     .tokens = run->tokens,
-                                                                     .width = width,
-                                                                     .first = 1,
-                                                                     .dtype = run->dtype,
-                                                                     .dout = run->dmid,
-                                                                     .dx = run->dh});
-    call.rows = all;
-    call.dy = run->dh;
-    call.x = run->x_final;
-    call.dx = run->dx;
-    fill_branch(run, &call, last);
-    device->op->norm_backward(device, &call);
-    return;
-  }
-  device->op->norm_backward(device, &call);
-  if (tower->pooling == POOL_AVERAGE)
-    device->op->pool_average_backward(device, &(struct pool_average){.batch = count,
-                                                                     .tokens = run->tokens,
-                                                                     .width = width,
-                                                                     .first = 1,
-                                                                     .dtype = DTYPE_F32,
-                                                                     .dout = run->dx_pooled,
-                                                                     .dx = run->dx});
-  else
-    device->op->pool_backward(device, &(struct pool){.batch = count,
-                                                     .tokens = run->tokens,
-                                                     .width = width,
-                                                     .dtype = DTYPE_F32,
-                                                     .position = run->position,
-                                                     .dout = run->dx_pooled,
-                                                     .dx = run->dx});
-  call = (struct norm_backward){.rows = all, .width = width, .dtype = run->dtype, .dx = run->dx};
-  fill_branch(run, &call, last);
-  if (call.dbranch)
-    device->op->norm_backward(device, &call);
+  unpool(run, DTYPE_F32, run->dx_pooled, run->dx);
+  struct norm_backward branch = {.rows = all, .width = width, .dtype = run->dtype, .dx = run->dx};
+  fill_branch(run, &branch, last);
+  if (branch.dbranch)
+    device->op->norm_backward(device, &branch);
 }
 
 /* Through the norm of sublayer `index`: dx += ..., and the gradient of the branch before it. */
@@ -180,13 +173,7 @@ static void backward_norm(struct tower_run *run, int index) {
   struct device *device = run->device;
   const bool last_pooled = run->pooled && index == tower->count - 1;
   if (run->pooled && index == tower->count - 2) /* the stream widens again from the pooled token's row to all tokens */
-    device->op->pool_backward(device, &(struct pool){.batch = run->input.count,
-                                                     .tokens = run->tokens,
-                                                     .width = tower->config->width,
-                                                     .dtype = DTYPE_F32,
-                                                     .position = run->position,
-                                                     .dout = run->dx_pooled,
-                                                     .dx = run->dx});
+    unpool(run, DTYPE_F32, run->dx_pooled, run->dx);
   struct norm_backward call = {.rows = state->in_rows,
                                .width = tower->config->width,
                                .dtype = run->dtype,

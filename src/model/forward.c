@@ -61,6 +61,28 @@ struct attention attention_call(struct tower_run *run, int index) {
   return call;
 }
 
+/* x [N,C] to out [B,C], both of one dtype. */
+static void pool_rows(struct tower_run *run, enum dtype dtype, const void *x, void *out) {
+  const struct tower *tower = run->tower;
+  struct device *device = run->device;
+  if (tower->pooling == POOL_AVERAGE)
+    device->op->pool_average(device, &(struct pool_average){.batch = run->input.count,
+                                                            .tokens = run->tokens,
+                                                            .width = tower->config->width,
+                                                            .first = 1,
+                                                            .dtype = dtype,
+                                                            .x = x,
+                                                            .out = out});
+  else
+    device->op->pool(device, &(struct pool){.batch = run->input.count,
+                                            .tokens = run->tokens,
+                                            .width = tower->config->width,
+                                            .dtype = dtype,
+                                            .position = run->position,
+                                            .x = x,
+                                            .out = out});
+}
+
 static void attention_forward(struct tower_run *run, int index) {
   const struct sublayer *layer = &run->tower->sublayers[index];
   struct sublayer_state *state = &run->states[index];
@@ -69,13 +91,7 @@ static void attention_forward(struct tower_run *run, int index) {
     struct parameter parts[2]; /* keys and values of every token, the query of the pooled one */
     struct linear_layer part = linear_slice(&layer->in, parts, width, 2 * width, dtype_size(run->dtype));
     linear_forward(run, &part, state->in_rows, state->h, state->in, run->dtype);
-    run->device->op->pool(run->device, &(struct pool){.batch = run->input.count,
-                                                      .tokens = run->tokens,
-                                                      .width = width,
-                                                      .dtype = run->dtype,
-                                                      .position = run->position,
-                                                      .x = state->h,
-                                                      .out = state->pooled_h});
+    pool_rows(run, run->dtype, state->h, state->pooled_h);
     part = linear_slice(&layer->in, parts, 0, width, dtype_size(run->dtype));
     linear_forward(run, &part, state->rows, state->pooled_h, state->query, run->dtype);
   } else {
@@ -110,13 +126,7 @@ void run_sublayer(struct tower_run *run, int index) {
   struct sublayer_state *state = &run->states[index];
   const int64_t width = run->tower->config->width;
   if (run->pooled && index == run->tower->count - 1) { /* from here on only the pooled token's row */
-    run->device->op->pool(run->device, &(struct pool){.batch = run->input.count,
-                                                      .tokens = run->tokens,
-                                                      .width = width,
-                                                      .dtype = DTYPE_F32,
-                                                      .position = run->position,
-                                                      .x = run->x,
-                                                      .out = state->x});
+    pool_rows(run, DTYPE_F32, run->x, state->x);
     run->x = state->x;
   }
   run->device->op->norm(run->device, &(struct norm){.rows = state->in_rows,
@@ -267,27 +277,6 @@ static struct norm final_norm(struct tower_run *run, int64_t rows, const float *
                        .rstd = run->final_rstd};
 }
 
-static void pool_stream(struct tower_run *run) {
-  const struct tower *tower = run->tower;
-  struct device *device = run->device;
-  if (tower->pooling == POOL_AVERAGE)
-    device->op->pool_average(device, &(struct pool_average){.batch = run->input.count,
-                                                            .tokens = run->tokens,
-                                                            .width = tower->config->width,
-                                                            .first = 1,
-                                                            .dtype = DTYPE_F32,
-                                                            .x = run->x_final,
-                                                            .out = run->x_pooled});
-  else
-    device->op->pool(device, &(struct pool){.batch = run->input.count,
-                                            .tokens = run->tokens,
-                                            .width = tower->config->width,
-                                            .dtype = DTYPE_F32,
-                                            .position = run->position,
-                                            .x = run->x_final,
-                                            .out = run->x_pooled});
-}
-
 /* The norm acts on each row alone, so for a single pooled token it comes after the pooling; for the average the
  * configuration says. */
 void tower_finish(struct tower_run *run, float *features) {
@@ -295,25 +284,17 @@ void tower_finish(struct tower_run *run, float *features) {
   struct device *device = run->device;
   const int64_t count = run->input.count, all = count * run->tokens;
   const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
-  struct norm last = final_norm(run, run->pooled ? count : all, run->x,
-                                run->pooled  ? run->final
-                                : norm_first ? run->final_all
-                                             : NULL);
+  void *normed = run->pooled ? run->final : norm_first ? run->final_all : NULL; /* NULL: only the addition */
+  struct norm last = final_norm(run, run->pooled ? count : all, run->x, normed);
   last.branch = run->branch;
   last.gamma = run->branch_scale;
   if (!run->branch)
     device->op->copy(device, run->x_final, run->x, (size_t)(last.rows * last.width) * sizeof(float));
   device->op->norm(device, &last);
-  if (!run->pooled && norm_first) {
-    device->op->pool_average(device, &(struct pool_average){.batch = count,
-                                                            .tokens = run->tokens,
-                                                            .width = tower->config->width,
-                                                            .first = 1,
-                                                            .dtype = run->dtype,
-                                                            .x = run->final_all,
-                                                            .out = run->final});
+  if (norm_first) {
+    pool_rows(run, run->dtype, run->final_all, run->final);
   } else if (!run->pooled) {
-    pool_stream(run);
+    pool_rows(run, DTYPE_F32, run->x_final, run->x_pooled);
     struct norm pooled = final_norm(run, count, run->x_pooled, run->final);
     pooled.x_out = run->x_pooled;
     device->op->norm(device, &pooled);

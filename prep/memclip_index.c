@@ -1,8 +1,9 @@
-/* memclip-index: makes or checks the index of shards and says what they hold. */
+/* memclip-index: makes or checks the index of shards and says what they hold. Ranks share the work. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "comm/comm.h"
 #include "config.h"
 #include "data/source.h"
 #include <argp.h>
@@ -61,18 +62,23 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   }
 }
 
+/* Collective: ranks made indices of different shards. */
 static void print_source(const struct source *source, bool list) {
   char *const *paths;
   const char *const *reasons;
   int shards, built, sentences;
   const int64_t *bounds = source_shard_bounds(source, &paths, &shards, &built);
+  int64_t indexed = built;
+  comm_all_reduce(&indexed, 1, DTYPE_I64, COMM_SUM);
+  if (comm_rank() != 0)
+    return;
   for (int i = 0; list && i < shards; i++)
     printf("%s %" PRId64 "\n", paths[i], bounds[i + 1] - bounds[i]);
   int64_t skipped = source_skipped(source, &reasons, &sentences);
   for (int i = 0; i < sentences; i++)
     fprintf(stderr, "memclip-index: %s\n", reasons[i]);
-  printf("shards %d\nindexed_now %d\nsamples %" PRId64 "\nleft_out %" PRId64 "\nfingerprint %016" PRIx64 "\n", shards,
-         built, source_count(source), skipped, source_fingerprint(source));
+  printf("shards %d\nindexed_now %" PRId64 "\nsamples %" PRId64 "\nleft_out %" PRId64 "\nfingerprint %016" PRIx64 "\n",
+         shards, indexed, source_count(source), skipped, source_fingerprint(source));
 }
 
 int main(int argument_count, char **arguments) {
@@ -80,7 +86,7 @@ int main(int argument_count, char **arguments) {
                                    parse,
                                    "SHARDS...",
                                    "Makes the index of tar shards (SHARD.tar.idx beside each) or checks the one that "
-                                   "is there, and prints counts. SHARDS are "
+                                   "is there, and prints counts; under mpirun the ranks share the work. SHARDS are "
                                    "paths or brace lists such as 'shards/{000000..000125}.tar'.",
                                    NULL,
                                    NULL,
@@ -90,14 +96,19 @@ int main(int argument_count, char **arguments) {
                             .patterns = memory_allocate((size_t)argument_count * sizeof(char *), "patterns")};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);
   command.options.paths = command.patterns;
-  struct source *source;
-  enum status status = source_open(&command.options, &source);
+  struct source *source = NULL;
+  enum status status = comm_start(&argument_count, &arguments);
+  if (status != STATUS_OK) {
+    fprintf(stderr, "memclip-index: %s\n", error_message());
+    return (int)status;
+  }
+  status = source_open(&command.options, &source);
   if (status == STATUS_OK)
     print_source(source, command.list);
-  else
+  else if (comm_rank() == 0)
     fprintf(stderr, "memclip-index: %s\n", error_message());
-  if (status == STATUS_OK)
-    source_close(source);
+  source_close(source);
   memory_release(command.patterns);
+  comm_stop();
   return (int)status;
 }

@@ -99,8 +99,13 @@ if command -v mpirun > /dev/null; then
   rm -f one/*.idx
   mpirun --bind-to none -np 2 $shards 'one/{000000..000007}.tar' --join 3 --out j2 > log 2>&1 && test "$(ls one/*.idx | wc -l)" -eq 8 && grep -q 'samples 22' log
   report $? "two ranks share the indexing"
+  rm -f one/*.idx
+  mpirun --bind-to none -np 2 $index 'one/{000000..000007}.tar' > log 2>&1 && grep -q 'indexed_now 8' log &&
+    test "$(grep -c samples log)" -eq 1
+  report $? "and so they do for memclip-index, told once"
 else
   report 0 "three ranks write what one writes # SKIP no mpirun"
   report 0 "two ranks share the indexing # SKIP no mpirun"
+  report 0 "and so they do for memclip-index, told once # SKIP no mpirun"
 fi
 echo "1..$count"

@@ -4,7 +4,7 @@
 builddir=${builddir:-.}
 source=${top_srcdir:-.}
 : "${FUZZ_MUTATIONS:=2000}"
-targets="tar index csv captions image text vocabulary namelist config safetensors checkpoint"
+targets="tar index csv captions image text vocabulary namelist config safetensors torch pickle checkpoint"
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 ASAN_OPTIONS=$ASAN_OPTIONS:abort_on_error=1:allocator_may_return_null=1

@@ -5,6 +5,7 @@
 #include "io/safetensors.h"
 #include "io/tensor_file.h"
 #include "io/zip.h"
+#include "make_pickle.h"
 #include "make_zip.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,63 +29,6 @@ static void assert_refused(enum status status, const char *words) {
 
 static void put_file(const char *name, const struct text *content) {
   assert_ok(file_write_atomic(name, content->data, content->length));
-}
-
-/* ---- pickles by hand */
-
-static void put(struct text *out, const char *bytes) {
-  text_append_string(out, bytes);
-}
-static void put_byte(struct text *out, int byte) {
-  text_append(out, &(char){(char)byte}, 1);
-}
-static void put_integer(struct text *out, int64_t value) { /* LONG1 */
-  put(out, "\x8a\x08");
-  for (int i = 0; i < 8; i++)
-    put_byte(out, (int)((uint64_t)value >> (8 * i) & 0xff));
-}
-static void put_string(struct text *out, const char *string) {
-  put(out, "X");
-  for (int i = 0; i < 4; i++)
-    put_byte(out, (int)(strlen(string) >> (8 * i) & 0xff));
-  put(out, string);
-}
-
-struct pickled {
-  const char *name, *storage, *key;
-  int64_t count, offset;
-  int axes;
-  int64_t shape[3], stride[3];
-};
-
-static void put_tensor(struct text *out, const struct pickled *tensor) {
-  put(out, "ctorch._utils\n_rebuild_tensor_v2\n((");
-  put_string(out, "storage");
-  put(out, "ctorch\n");
-  put(out, tensor->storage);
-  put(out, "\n");
-  put_string(out, tensor->key);
-  put_string(out, "cuda:0");
-  put_integer(out, tensor->count);
-  put(out, "tQ");
-  put_integer(out, tensor->offset);
-  for (int list = 0; list < 2; list++) {
-    put(out, "(");
-    for (int a = 0; a < tensor->axes; a++)
-      put_integer(out, list == 0 ? tensor->shape[a] : tensor->stride[a]);
-    put(out, "t");
-  }
-  put(out, "\x89"
-           "ccollections\nOrderedDict\n)RtR");
-}
-
-static void put_dict(struct text *out, const struct pickled *tensors, int count) {
-  put(out, "}(");
-  for (int i = 0; i < count; i++) {
-    put_string(out, tensors[i].name);
-    put_tensor(out, &tensors[i]);
-  }
-  put(out, "u");
 }
 
 /* A torch file of this pickle and up to two storages of eight floats, 0 to 7 and 8 to 15. */
@@ -118,11 +62,11 @@ static void expect_floats(const struct tensor_file *file, const char *name, cons
   fail_msg("%s is missing", name);
 }
 
-static const struct pickled plain = {"a", "FloatStorage", "0", 8, 0, 1, {8}, {1}};
+static const struct pickled_tensor plain = {"a", "FloatStorage", "0", 8, 0, 1, {8}, {1}};
 
 static void test_views(void **state) {
   (void)state;
-  static const struct pickled tensors[] = {
+  static const struct pickled_tensor tensors[] = {
       {"transposed", "FloatStorage", "0", 8, 0, 2, {4, 2}, {1, 4}},
       {"slice", "FloatStorage", "0", 8, 3, 1, {2}, {2}},
       {"other", "FloatStorage", "1", 8, 0, 3, {1, 2, 4}, {99, 4, 1}},
@@ -133,14 +77,14 @@ static void test_views(void **state) {
   for (int zip64 = 0; zip64 < 2; zip64++) {
     struct text pickle = {0};
     struct tensor_file file;
-    put(&pickle, "\x80\x02}(");
-    put_string(&pickle, "epoch");
-    put(&pickle, "K\x07");
-    put_string(&pickle, "arguments");
-    put(&pickle, "cargparse\nNamespace\n)\x81}b");
-    put_string(&pickle, "state_dict");
-    put_dict(&pickle, tensors, 6);
-    put(&pickle, "u.");
+    pickle_put(&pickle, "\x80\x02}(");
+    pickle_put_string(&pickle, "epoch");
+    pickle_put(&pickle, "K\x07");
+    pickle_put_string(&pickle, "arguments");
+    pickle_put(&pickle, "cargparse\nNamespace\n)\x81}b");
+    pickle_put_string(&pickle, "state_dict");
+    pickle_put_dict(&pickle, tensors, 6);
+    pickle_put(&pickle, "u.");
     assert_ok(open_torch(&pickle, zip64, &file));
     assert_int_equal(file.count, 6);
     assert_int_equal(file.kind, TENSOR_FILE_TORCH);
@@ -159,7 +103,7 @@ static void test_views(void **state) {
 static void test_lying_tensors(void **state) {
   (void)state;
   static const struct {
-    struct pickled tensor;
+    struct pickled_tensor tensor;
     const char *words;
   } cases[] = {
       {{"a", "FloatStorage", "0", 8, 1, 1, {8}, {1}}, "beyond its storage"},
@@ -181,9 +125,9 @@ static void test_lying_tensors(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct text pickle = {0};
     struct tensor_file file;
-    put(&pickle, "\x80\x02");
-    put_dict(&pickle, &cases[i].tensor, 1);
-    put(&pickle, ".");
+    pickle_put(&pickle, "\x80\x02");
+    pickle_put_dict(&pickle, &cases[i].tensor, 1);
+    pickle_put(&pickle, ".");
     assert_refused(open_torch(&pickle, false, &file), cases[i].words);
     text_release(&pickle);
   }
@@ -191,12 +135,12 @@ static void test_lying_tensors(void **state) {
 
 static void test_duplicates(void **state) {
   (void)state;
-  const struct pickled twins[] = {plain, plain};
+  const struct pickled_tensor twins[] = {plain, plain};
   struct text pickle = {0};
   struct tensor_file file;
-  put(&pickle, "\x80\x02");
-  put_dict(&pickle, twins, 2);
-  put(&pickle, ".");
+  pickle_put(&pickle, "\x80\x02");
+  pickle_put_dict(&pickle, twins, 2);
+  pickle_put(&pickle, ".");
   assert_refused(open_torch(&pickle, false, &file), "two tensors are named a");
   text_release(&pickle);
 }
@@ -255,7 +199,7 @@ static void test_hostile_pickles(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct text pickle = {0};
     struct tensor_file file;
-    put(&pickle, cases[i].pickle);
+    pickle_put(&pickle, cases[i].pickle);
     const enum status status = open_torch(&pickle, false, &file);
     if (status != STATUS_INPUT || !strstr(error_message(), cases[i].words))
       fail_msg("case %zu: status %d, wanted \"%s\": %s", i, (int)status, cases[i].words, error_message());
@@ -269,28 +213,28 @@ static void test_nesting(void **state) {
   struct tensor_file file;
   struct text pickle = {0};
   for (int i = 0; i < 100000; i++)
-    put(&pickle, "(");
-  put(&pickle, ".");
+    pickle_put(&pickle, "(");
+  pickle_put(&pickle, ".");
   assert_refused(open_torch(&pickle, false, &file), "nested more than");
   text_clear(&pickle);
-  put(&pickle, "\x80\x02]q\x01"); /* lists of lists: each of 40 holds the one before twice */
+  pickle_put(&pickle, "\x80\x02]q\x01"); /* lists of lists: each of 40 holds the one before twice */
   for (int i = 1; i < 40; i++) {
-    put(&pickle, "](h");
-    put_byte(&pickle, i);
-    put(&pickle, "h");
-    put_byte(&pickle, i);
-    put(&pickle, "eq");
-    put_byte(&pickle, i + 1);
+    pickle_put(&pickle, "](h");
+    pickle_put_byte(&pickle, i);
+    pickle_put(&pickle, "h");
+    pickle_put_byte(&pickle, i);
+    pickle_put(&pickle, "eq");
+    pickle_put_byte(&pickle, i + 1);
   }
-  put(&pickle, "h\x01h\x01"
-               "a}("); /* and one that holds itself */
-  put_string(&pickle, plain.name);
-  put_tensor(&pickle, &plain);
-  put(&pickle, "X\x01");
-  put_byte(&pickle, 0);
-  put_byte(&pickle, 0);
-  put_byte(&pickle, 0);
-  put(&pickle, "lh\x28u.");
+  pickle_put(&pickle, "h\x01h\x01"
+                      "a}("); /* and one that holds itself */
+  pickle_put_string(&pickle, plain.name);
+  pickle_put_tensor(&pickle, &plain);
+  pickle_put(&pickle, "X\x01");
+  pickle_put_byte(&pickle, 0);
+  pickle_put_byte(&pickle, 0);
+  pickle_put_byte(&pickle, 0);
+  pickle_put(&pickle, "lh\x28u.");
   assert_ok(open_torch(&pickle, false, &file));
   assert_int_equal(file.count, 1);
   tensor_file_close(&file);
@@ -302,9 +246,9 @@ static void test_broken_archives(void **state) {
   struct text pickle = {0}, archive = {0};
   struct tensor_file file;
   struct zip zip;
-  put(&pickle, "\x80\x02");
-  put_dict(&pickle, &plain, 1);
-  put(&pickle, ".");
+  pickle_put(&pickle, "\x80\x02");
+  pickle_put_dict(&pickle, &plain, 1);
+  pickle_put(&pickle, ".");
   assert_ok(open_torch(&pickle, false, &file));
   tensor_file_close(&file);
   assert_ok(file_read(path, &archive));
@@ -360,17 +304,17 @@ static void test_torchscript(void **state) {
   struct text pickle = {0}, archive = {0};
   struct tensor_file file;
   float numbers[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-  put(&pickle, "\x80\x02"
-               "c__torch__.model\nCLIP\n)\x81}(");
-  put_string(&pickle, "visual");
-  put(&pickle, "c__torch__.model\nTower\n)\x81}(");
-  put_string(&pickle, "proj");
-  put_tensor(&pickle, &plain);
-  put_string(&pickle, "training");
-  put(&pickle, "\x89");
-  put_string(&pickle, "act");
-  put(&pickle, "c__torch__.model.___torch_mangle_3\nQuickGELU\n)\x81}b");
-  put(&pickle, "ubub.");
+  pickle_put(&pickle, "\x80\x02"
+                      "c__torch__.model\nCLIP\n)\x81}(");
+  pickle_put_string(&pickle, "visual");
+  pickle_put(&pickle, "c__torch__.model\nTower\n)\x81}(");
+  pickle_put_string(&pickle, "proj");
+  pickle_put_tensor(&pickle, &plain);
+  pickle_put_string(&pickle, "training");
+  pickle_put(&pickle, "\x89");
+  pickle_put_string(&pickle, "act");
+  pickle_put(&pickle, "c__torch__.model.___torch_mangle_3\nQuickGELU\n)\x81}b");
+  pickle_put(&pickle, "ubub.");
   const struct zip_part parts[] = {
       {"m/data.pkl", pickle.data, pickle.length}, {"m/constants.pkl", "x", 1}, {"m/data/0", numbers, sizeof numbers}};
   make_zip(parts, 3, false, false, &archive);

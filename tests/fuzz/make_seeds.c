@@ -10,6 +10,8 @@
 #include "input/keys.h"
 #include "io/safetensors.h"
 #include "model/config.h"
+#include "../make_pickle.h"
+#include "../make_zip.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -165,6 +167,39 @@ static void write_weights(void) {
   memory_release(path);
 }
 
+/* A state dict alone, and one within a training checkpoint. */
+static void write_torch(void) {
+  static const struct pickled_tensor tensors[] = {
+      {"visual.proj", "FloatStorage", "0", 8, 0, 2, {4, 2}, {1, 4}},
+      {"slice", "FloatStorage", "0", 8, 3, 1, {2}, {2}},
+      {"scalar", "HalfStorage", "1", 16, 5, 0, {0}, {0}},
+      {"ids", "LongStorage", "1", 4, 0, 1, {4}, {1}},
+  };
+  static const float numbers[2][8] = {{1, 2, 3}, {4, 5, 6}};
+  for (int training = 0; training < 2; training++) {
+    struct text pickle = {0}, archive = {0};
+    pickle_put(&pickle, "\x80\x02");
+    if (training) {
+      pickle_put(&pickle, "}(");
+      pickle_put_string(&pickle, "epoch");
+      pickle_put(&pickle, "K\x07");
+      pickle_put_string(&pickle, "arguments");
+      pickle_put(&pickle, "cargparse\nNamespace\n)\x81}b");
+      pickle_put_string(&pickle, "state_dict");
+    }
+    pickle_put_dict(&pickle, tensors, 4);
+    pickle_put(&pickle, training ? "u." : ".");
+    const struct zip_part parts[] = {{"top/data.pkl", pickle.data, pickle.length},
+                                     {"top/data/0", numbers[0], sizeof numbers[0]},
+                                     {"top/data/1", numbers[1], sizeof numbers[1]}};
+    make_zip(parts, 3, training, training, &archive);
+    write_seed("torch", training ? "training.pt" : "state.pt", archive.data, archive.length);
+    write_seed("pickle", training ? "training.pkl" : "state.pkl", pickle.data, pickle.length);
+    text_release(&pickle);
+    text_release(&archive);
+  }
+}
+
 static void write_checkpoint(void) {
   static const float values[] = {1, 2, 3, 4};
   char *path = path_of("checkpoint", "small.h5");
@@ -209,6 +244,7 @@ int main(int argc, char **argv) {
   write_configs();
   write_vocabulary();
   write_weights();
+  write_torch();
   write_checkpoint();
   write_captions();
   text_release(&jpeg);

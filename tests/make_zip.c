@@ -5,7 +5,7 @@
 
 static void number(struct text *out, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; i++)
-    text_append(out, &(char){(char)(value >> (8 * i))}, 1);
+    text_append(out, &(char){(char)(i < 8 ? value >> (8 * i) : 0)}, 1);
 }
 
 static void local_header(struct text *out, const struct zip_part *part, uint32_t crc, bool streamed) {

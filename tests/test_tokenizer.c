@@ -3,8 +3,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/clock.h"
+#include "base/random.h"
 #include "data/text_clean.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer_private.h"
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -108,6 +110,62 @@ static void test_refusals(void **state) {
   unlink(path);
 }
 
+/* Sweeps and heap leave the same symbols: words of few letters, so that merges overlap. */
+static void test_merging(void **state) {
+  (void)state;
+  enum { WORDS = 3000, LONGEST = 400 };
+  static const char letters[] = "tehcardos ";
+  char *path = train(524);
+  struct tokenizer *tokenizer;
+  struct merge_space sweeps = {0}, heap = {0};
+  assert_int_equal(tokenizer_open(path, &tokenizer), STATUS_OK);
+  merge_space_reserve(&sweeps, LONGEST);
+  merge_space_reserve(&heap, LONGEST);
+  for (uint64_t word = 0, draw = 0; word < WORDS; word++, draw = 0) {
+    const struct random_key key = {.seed = 2, .index = word, .use = RANDOM_TEST};
+    const size_t length = 1 + random_below(&key, draw++, LONGEST);
+    for (size_t i = 0; i < length; i++)
+      sweeps.ids[i] = heap.ids[i] =
+          tokenizer->byte_id[(uint8_t)letters[random_below(&key, draw++, 3 + word % 7)]] + (i + 1 == length ? 256 : 0);
+    const size_t left = tokenizer_merge_by_sweeps(tokenizer, &sweeps, length);
+    assert_int_equal(tokenizer_merge_by_heap(tokenizer, &heap, length), left);
+    assert_memory_equal(sweeps.ids, heap.ids, left * sizeof *heap.ids);
+  }
+  merge_space_release(&sweeps);
+  merge_space_release(&heap);
+  tokenizer_close(tokenizer);
+  unlink(path);
+  memory_release(path);
+}
+
+/* A megabyte of trouble takes seconds at most: time in proportion to its length, not to the square of it. */
+static void test_hostile_captions(void **state) {
+  (void)state;
+  static const char *const parts[] = {"qwthecatzx", "amp;",      "\xcc\xa3\xcc\x81", "\xc3\x83\xc6\x92\xc3\x82\xc2\xa9",
+                                      "#38;",       "\xce\xa3'", "\x1b[1;",          "\xc3\x83\xef\xbf\xbd"};
+  enum { BYTES = 1000000, CONTEXT = 77 };
+  const double seconds_max = 20; /* a hundred times what it takes, and a hundredth of the square */
+  char *path = train(524);
+  struct tokenizer *tokenizer;
+  assert_int_equal(tokenizer_open(path, &tokenizer), STATUS_OK);
+  struct tokenizer_scratch *scratch = tokenizer_scratch_new();
+  for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+    struct text caption = {0};
+    int32_t ids[CONTEXT], end;
+    text_append_string(&caption, "&");
+    while (caption.length < BYTES)
+      text_append_string(&caption, parts[p]);
+    const double start = clock_seconds();
+    tokenizer_encode(tokenizer, scratch, caption.data, CONTEXT, ids, &end);
+    assert_true(clock_seconds() - start < seconds_max);
+    text_release(&caption);
+  }
+  tokenizer_scratch_release(scratch);
+  tokenizer_close(tokenizer);
+  unlink(path);
+  memory_release(path);
+}
+
 static char *reference_path(const char *name) {
   const char *root = getenv("MEMCLIP_REFERENCE"), *top = getenv("top_srcdir");
   return root ? text_format("%s/%s", root, name) : text_format("%s/../shared/reference/%s", top ? top : "..", name);
@@ -154,8 +212,8 @@ static void test_no_leak(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_clean),    cmocka_unit_test(test_trained_vocabulary),
-      cmocka_unit_test(test_refusals), cmocka_unit_test(test_reference),
+      cmocka_unit_test(test_clean),   cmocka_unit_test(test_trained_vocabulary), cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_merging), cmocka_unit_test(test_hostile_captions),   cmocka_unit_test(test_reference),
       cmocka_unit_test(test_no_leak),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,8 @@ static int32_t find_merge(const struct tokenizer *tokenizer, int32_t left, int32
 }
 
 /* Rank after rank, each a sweep over the word; ranks[i] is the merge of i and i + 1. */
-static size_t merge_short(const struct tokenizer *tokenizer, int32_t *ids, int32_t *ranks, size_t length) {
+size_t tokenizer_merge_by_sweeps(const struct tokenizer *tokenizer, struct merge_space *space, size_t length) {
+  int32_t *ids = space->ids, *ranks = space->ranks;
   for (size_t i = 0; i + 1 < length; i++)
     ranks[i] = find_merge(tokenizer, ids[i], ids[i + 1]);
   while (length > 1) {
@@ -117,7 +118,7 @@ static void reserve_lists(struct merge_space *space, size_t length) {
 
 /* Symbols are a list, next and previous; one that was merged into its left neighbour has rank -2. A merge's id is above
  * those of its parts, so a pair that a merge makes never comes before the other places of that merge. */
-static size_t merge_long(const struct tokenizer *tokenizer, struct merge_space *space, size_t length) {
+size_t tokenizer_merge_by_heap(const struct tokenizer *tokenizer, struct merge_space *space, size_t length) {
   struct heap heap = {.space = space};
   reserve_lists(space, length);
   for (size_t i = 0; i < length; i++) {
@@ -147,6 +148,6 @@ static size_t merge_long(const struct tokenizer *tokenizer, struct merge_space *
 }
 
 size_t tokenizer_merge(const struct tokenizer *tokenizer, struct merge_space *space, size_t length) {
-  return length <= SHORT_LENGTH || length > INT32_MAX / 2 ? merge_short(tokenizer, space->ids, space->ranks, length)
-                                                          : merge_long(tokenizer, space, length);
+  return length <= SHORT_LENGTH || length > INT32_MAX / 2 ? tokenizer_merge_by_sweeps(tokenizer, space, length)
+                                                          : tokenizer_merge_by_heap(tokenizer, space, length);
 }

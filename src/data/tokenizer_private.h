@@ -36,8 +36,11 @@ struct merge_space { /* of one thread; ids[capacity]: symbols in, merged symbols
 void merge_space_reserve(struct merge_space *space, size_t length);
 void merge_space_release(struct merge_space *space);
 /* Merges space->ids[0 .. length - 1]: the lowest rank first, all its places from left to right. Returns how many
- * symbols are left. The time grows with length log length. */
+ * symbols are left. The time grows with length log length: long words are merged by the heap. */
 size_t tokenizer_merge(const struct tokenizer *tokenizer, struct merge_space *space, size_t length);
+/* The two ways, which give the same. */
+size_t tokenizer_merge_by_sweeps(const struct tokenizer *tokenizer, struct merge_space *space, size_t length);
+size_t tokenizer_merge_by_heap(const struct tokenizer *tokenizer, struct merge_space *space, size_t length);
 
 enum piece_kind { PIECE_WORD, PIECE_START, PIECE_END };
 struct piece {

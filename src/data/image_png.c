@@ -1,11 +1,14 @@
 /* PNG through libpng from a block of memory, every mode as Pillow's convert("RGB") gives it: alpha and transparency are
- * dropped, 16-bit colours keep their high byte, 16-bit gray saturates, indices beyond the palette are black, checksums
- * of image data are not looked at. */
+ * dropped, 16-bit colours keep their high byte, 16-bit gray saturates, indices beyond the palette are black. As there,
+ * checksums count up to the image data, not in them and behind them. */
 #include "base/memory.h"
 #include "data/image_private.h"
 #include <png.h>
 #include <setjmp.h>
 #include <string.h>
+#include <zlib.h>
+
+enum { SIGNATURE_BYTES = 8, CHUNK_FRAME_BYTES = 12 };
 
 struct png_reader {
   png_structp codec;
@@ -34,6 +37,19 @@ static void read_bytes(png_structp codec, png_bytep to, size_t count) {
   memcpy(to, reader->bytes, count);
   reader->bytes += count;
   reader->left -= count;
+}
+
+static enum status check_chunks(const uint8_t *bytes, size_t size) {
+  for (size_t at = SIGNATURE_BYTES; at + CHUNK_FRAME_BYTES <= size;) {
+    const size_t length = png_get_uint_32(bytes + at);
+    if (memcmp(bytes + at + 4, "IDAT", 4) == 0 || length > size - at - CHUNK_FRAME_BYTES)
+      return STATUS_OK; /* where more ought to follow, the reader runs out of bytes */
+    const uint8_t *checksum = bytes + at + CHUNK_FRAME_BYTES - 4 + length;
+    if (crc32(crc32(0, NULL, 0), bytes + at + 4, (uInt)length + 4) != png_get_uint_32(checksum))
+      return error_set(STATUS_INPUT, "PNG: the checksum of a chunk before the image data is wrong");
+    at += CHUNK_FRAME_BYTES + length;
+  }
+  return STATUS_OK;
 }
 
 static void convert_row(const struct png_reader *reader, const uint8_t *from, int width, uint8_t *to) {
@@ -101,6 +117,7 @@ static enum status decode(struct png_reader *reader, const struct image_limits *
 enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits,
                              struct image *image) {
   struct png_reader reader = {.bytes = bytes, .left = size};
+  TRY(check_chunks(bytes, size));
   reader.codec = png_create_read_struct(PNG_LIBPNG_VER_STRING, NULL, raise_error, ignore_warning);
   if (!reader.codec)
     return error_set(STATUS_SYSTEM, "libpng does not start: its headers and its library are of different versions");

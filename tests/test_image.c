@@ -224,14 +224,38 @@ static void test_limits(void **state) {
   struct image image = {0};
   static const uint8_t huge[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0,    0, 0,    13,
                                  'I',  'H', 'D', 'R', 0,    0,    0x4e, 0x20, 0,    0, 0x4e, 0x20,
-                                 8,    2,   0,   0,   0,    0x05, 0x62, 0x15, 0xed, 0, 0,    0,
+                                 8,    2,   0,   0,   0,    0x6c, 0x12, 0xd1, 0x6e, 0, 0,    0,
                                  0,    'I', 'D', 'A', 'T',  0x35, 0xaf, 0x06, 0x1e};
   assert_int_equal(image_decode(huge, sizeof huge, NULL, &image), STATUS_INPUT);
   assert_non_null(strstr(error_message(), "20000 x 20000"));
   assert_non_null(strstr(error_message(), "data.max_image_megapixels"));
-  assert_int_equal(image_decode("GIF89a..", 8, NULL, &image), STATUS_INPUT);
+  uint8_t wrong[sizeof huge];
+  memcpy(wrong, huge, sizeof huge);
+  wrong[32] ^= 1;
+  assert_int_equal(image_decode(wrong, sizeof wrong, NULL, &image), STATUS_INPUT);
+  assert_non_null(strstr(error_message(), "checksum"));
   assert_int_equal(image_decode("", 0, NULL, &image), STATUS_INPUT);
   assert_null(image.pixels);
+}
+
+/* What is no picture that we read is named. */
+static void test_other_formats(void **state) {
+  (void)state;
+  static const struct {
+    const char *bytes; /* of eight or more */
+    const char *name;
+  } formats[] = {{"GIF89a..", "GIF"},         {"RIFF....WEBPVP8 ", "WebP"}, {"BM......", "BMP"},
+                 {"II*\0....", "TIFF"},       {"MM\0*....", "TIFF"},        {"....ftypavif....", "AVIF"},
+                 {"....ftypheic", "HEIF"},    {"....ftypmif1", "HEIF"},     {"%PDF-1.7 ....", "PDF"},
+                 {"<!DOCTYPE html>", "HTML"}, {"\n<html>....", "HTML"},     {"....jP  ", "JPEG 2000"},
+                 {"some words ", "neither"}};
+  struct image image = {0};
+  for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+    const size_t length = strlen(formats[i].bytes), size = length < 8 ? 8 : length;
+    assert_int_equal(image_decode(formats[i].bytes, size, NULL, &image), STATUS_INPUT);
+    if (!strstr(error_message(), formats[i].name))
+      fail_msg("%s: %s", formats[i].name, error_message());
+  }
 }
 
 static void test_png_file(void **state) {
@@ -331,6 +355,7 @@ int main(void) {
       cmocka_unit_test(test_crop_box),
       cmocka_unit_test(test_encode_and_damage),
       cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_other_formats),
       cmocka_unit_test(test_png_file),
       cmocka_unit_test(test_reference),
       cmocka_unit_test(test_no_leak),

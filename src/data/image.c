@@ -41,17 +41,23 @@ static bool is_png(const uint8_t *bytes, size_t size) {
   return size >= sizeof png_signature && memcmp(bytes, png_signature, sizeof png_signature) == 0;
 }
 
+/* What Pillow, in open_clip, would read besides is refused by its name. */
 static enum status unknown_format(const uint8_t *bytes, size_t size) {
+  static const struct {
+    size_t at, length;
+    const char *magic, *name;
+  } formats[] = {{8, 4, "WEBP", "WebP"},   {0, 4, "GIF8", "GIF"},      {0, 2, "BM", "BMP"},
+                 {0, 4, "II*\0", "TIFF"},  {0, 4, "MM\0*", "TIFF"},    {4, 8, "ftypavif", "AVIF"},
+                 {4, 6, "ftyphe", "HEIF"}, {4, 8, "ftypmif1", "HEIF"}, {4, 4, "jP  ", "JPEG 2000"},
+                 {0, 4, "%PDF", "PDF"},    {0, 1, "<", "HTML or XML"}, {0, 2, "\n<", "HTML or XML"}};
   if (size == 0)
     return error_set(STATUS_INPUT, "the image is empty (0 bytes)");
-  const char *guess = "";
-  if (size >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0)
-    guess = ": it is WebP";
-  else if (size >= 6 && memcmp(bytes, "GIF8", 4) == 0)
-    guess = ": it is GIF";
-  else if (bytes[0] == '<')
-    guess = ": it looks like HTML or XML";
-  return error_set(STATUS_INPUT, "neither JPEG nor PNG%s; convert it or remove the sample", guess);
+  for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+    if (size >= formats[i].at + formats[i].length &&
+        memcmp(bytes + formats[i].at, formats[i].magic, formats[i].length) == 0)
+      return error_set(STATUS_INPUT, "the image is %s, not JPEG or PNG; convert it or remove the sample",
+                       formats[i].name);
+  return error_set(STATUS_INPUT, "the image is neither JPEG nor PNG; convert it or remove the sample");
 }
 
 enum status image_decode(const void *bytes, size_t size, const struct image_limits *limits, struct image *image) {

@@ -90,7 +90,10 @@ static void test_expand(void **state) {
                {"{a,b}{1..2}", "a1 a2 b1 b2"},
                {"{x}", "{x}"},
                {"{,y}z", "z yz"},
-               {"{{1..2},q}", "1 2 q"}};
+               {"{{1..2},q}", "1 2 q"},
+               {"${TEST_ROOT}/{1..2}.tar::file:b", "r1/1.tar r1/2.tar r2/1.tar r2/2.tar b"},
+               {"{a,b${TEST_ROOT}}", "a br1 br2"}};
+  setenv("WDS_TEST_ROOT", "{r1,r2}", 1);
   for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
     char **paths;
     int count;
@@ -107,6 +110,11 @@ static void test_expand(void **state) {
   assert_refused(source_expand("{1..2", &paths, &count), "without its }");
   assert_refused(source_expand("a::::b", &paths, &count), "empty path");
   assert_refused(source_expand("{a..b}", &paths, &count), "no range");
+  assert_refused(source_expand("${TEST_NOWHERE}/a", &paths, &count), "WDS_TEST_NOWHERE, which is not set");
+  assert_refused(source_expand("${TEST_ROOT", &paths, &count), "${ without its }");
+  assert_refused(source_expand("a::pipe:cat b", &paths, &count), "pipe:");
+  assert_refused(source_expand("s3://bucket/{0..3}.tar", &paths, &count), "s3:");
+  assert_refused(source_expand("-", &paths, &count), "standard input");
   assert_refused(source_expand("{0..99999999}", &paths, &count), "more than");
 }
 
@@ -142,6 +150,22 @@ static void test_grouping(void **state) {
   source_close(source);
   memory_release(deep);
   memory_release(cyrillic);
+}
+
+/* Files that macOS puts between a sample's members, service members, and folders of such names. */
+static void test_hidden_members(void **state) {
+  (void)state;
+  WRITE_TAR("h.tar", {"._a", "jpg", "x"}, {"a", "jpg", "A"}, {"._a", "txt", "x"}, {"a", "txt", "ta"},
+            {"d/._b", "jpg", "x"}, {"d/b", "jpg", "B"}, {"d/", "DS_Store", "x"}, {"d/b", "txt", "tb"},
+            {"__MACOSX__/c", "jpg", "C"}, {"__MACOSX__/c", "txt", "tc"}, {"__x", "y__", "x"}, {"__d__", "jpg", "D"},
+            {"__d__", "txt", "td"});
+  struct source *source;
+  assert_ok(open_with(path_of("h.tar"), NULL, &source));
+  assert_int_equal(source_count(source), 3);
+  assert_sample(source, 0, "a", "A", "ta");
+  assert_sample(source, 1, "d/b", "B", "tb");
+  assert_sample(source, 2, "__d__", "D", "td"); /* "__d__.jpg" is no service name */
+  source_close(source);
 }
 
 static void test_json_captions(void **state) {
@@ -336,14 +360,10 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_expand),
-                                     cmocka_unit_test(test_grouping),
-                                     cmocka_unit_test(test_json_captions),
-                                     cmocka_unit_test(test_bad_samples),
-                                     cmocka_unit_test(test_broken_tars),
-                                     cmocka_unit_test(test_index_file),
-                                     cmocka_unit_test(test_several_shards),
-                                     cmocka_unit_test(test_index_elsewhere),
-                                     cmocka_unit_test(test_csv)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_expand),          cmocka_unit_test(test_grouping),
+                                     cmocka_unit_test(test_hidden_members),  cmocka_unit_test(test_json_captions),
+                                     cmocka_unit_test(test_bad_samples),     cmocka_unit_test(test_broken_tars),
+                                     cmocka_unit_test(test_index_file),      cmocka_unit_test(test_several_shards),
+                                     cmocka_unit_test(test_index_elsewhere), cmocka_unit_test(test_csv)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

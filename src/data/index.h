@@ -47,5 +47,5 @@ struct index_header {
   int64_t tar_bytes, samples, members, suffixes, notes, keys_bytes, suffix_bytes, note_bytes;
 };
 #define INDEX_MAGIC "MEMCLIDX"
-enum { INDEX_VERSION = 1 };
+enum { INDEX_VERSION = 2 };
 #endif

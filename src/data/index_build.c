@@ -43,10 +43,10 @@ static void note(struct builder *b, const char *name, const char *reason) {
 }
 
 /* Key and suffix of a member: cut at the first dot of the base name, suffix in lower case. false: no member of any
- * sample. */
+ * sample, such as hidden files: macOS puts one beside every member, and they would part a sample in two. */
 static bool split_name(struct builder *b, const char *name) {
   const char *base = text_base_name(name), *dot = strchr(base, '.');
-  if (!dot || dot[1] == '\0')
+  if (!dot || dot == base || dot[1] == '\0')
     return false;
   text_clear(&b->key);
   text_append(&b->key, name, (size_t)(dot - name));
@@ -55,6 +55,14 @@ static bool split_name(struct builder *b, const char *name) {
   for (size_t i = 0; i < b->ending.length; i++)
     b->ending.data[i] = (char)tolower((unsigned char)b->ending.data[i]);
   return true;
+}
+
+/* "__NAME__", or what lies below a folder of such a name at the top. */
+static bool is_service(const char *name) {
+  if (!text_starts_with(name, "__"))
+    return false;
+  const char *end = name + strcspn(name, "/");
+  return end - name >= 4 && end[-1] == '_' && end[-2] == '_';
 }
 
 static bool climbs(const char *name) {
@@ -125,9 +133,7 @@ static void consider(struct builder *b, struct archive *archive, struct archive_
     return;
   }
   const char *base = text_base_name(name);
-  size_t length = strlen(name);
-  bool service = length >= 4 && text_starts_with(name, "__") && text_ends_with(name, "__");
-  if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) || service || *base == '\0')
+  if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) || is_service(name) || *base == '\0')
     return;
   if (climbs(name))
     note(b, name, "left out: a name with \"..\"");

@@ -202,6 +202,15 @@ const char *source_location(const struct source *source, int64_t sample) {
   return source->paths[source->is_csv ? 0 : source_shard_of(source, sample, &local)];
 }
 
+/* The cleaning of captions would drop them; a string could not hold them. */
+static void drop_zeros(struct text *caption) {
+  size_t kept = 0;
+  for (size_t i = 0; i < caption->length; i++)
+    if (caption->data[i] != '\0')
+      caption->data[kept++] = caption->data[i];
+  text_resize(caption, kept);
+}
+
 enum status source_read(struct source *source, int64_t sample, struct text *image, struct text *caption) {
   if (sample < 0 || sample >= source->count)
     return error_set(STATUS_INPUT, "sample %lld of %lld", (long long)sample, (long long)source->count);
@@ -210,8 +219,9 @@ enum status source_read(struct source *source, int64_t sample, struct text *imag
                          : source_read_shard(source, sample, image, caption));
   if (image && image->length == 0)
     return error_set(STATUS_INPUT, "the image is empty");
-  if (caption && caption->length > 0 &&
-      (!text_is_utf8(caption->data, caption->length) || strlen(caption->data) != caption->length))
+  if (caption && caption->length > 0 && !text_is_utf8(caption->data, caption->length))
     return error_set(STATUS_INPUT, "the caption is not UTF-8 text");
+  if (caption)
+    drop_zeros(caption);
   return STATUS_OK;
 }

@@ -1,6 +1,8 @@
-/* Lists of paths in short: "a::b", "{00000..00012}" with its zeros kept, "{a,b}", nesting. */
+/* Lists of paths in short: "a::b", "{00000..00012}" with its zeros kept, "{a,b}", nesting; "${NAME}" is the environment
+ * variable WDS_NAME. */
 #include "data/source.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,24 +126,70 @@ static enum status expand(const char *pattern, struct path_list *list) {
   return add_path(list, memory_copy_string(pattern, "path"));
 }
 
+/* Every ${NAME} by the value of WDS_NAME, which may hold a list of its own. */
+static enum status fill_variables(const char *pattern, struct text *out) {
+  text_append(out, "", 0);
+  for (const char *open; (open = strstr(pattern, "${")) != NULL;) {
+    const char *close = strchr(open, '}');
+    if (!close)
+      return error_set(STATUS_INPUT, "%s: a ${ without its }", pattern);
+    char *name = text_format("WDS_%.*s", (int)(close - open - 2), open + 2);
+    const char *value = getenv(name);
+    enum status status = value
+                             ? STATUS_OK
+                             : error_set(STATUS_INPUT, "%.*s stands for the environment variable %s, which is not set",
+                                         (int)(close - open + 1), open, name);
+    memory_release(name);
+    TRY(status);
+    text_append(out, pattern, (size_t)(open - pattern));
+    text_append_string(out, value);
+    pattern = close + 1;
+  }
+  text_append_string(out, pattern);
+  return STATUS_OK;
+}
+
+/* Only files are read. "file:" is taken away. */
+static enum status take_scheme(char *path) {
+  static const char *const schemes[] = {"pipe:", "http:", "https:", "ftp:", "ftps:", "sftp:", "scp:", "gs:", "s3:"};
+  for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
+    if (text_starts_with(path, schemes[i]))
+      return error_set(STATUS_INPUT,
+                       "%s: samples are read one by one from files, not from \"%s\"; copy the shard first", path,
+                       schemes[i]);
+  if (strcmp(path, "-") == 0)
+    return error_set(STATUS_INPUT, "\"-\": samples are read one by one from files, not from standard input");
+  if (text_starts_with(path, "file:"))
+    memmove(path, path + 5, strlen(path + 5) + 1);
+  return STATUS_OK;
+}
+
 void source_release_paths(char **paths, int count) {
   for (int i = 0; i < count; i++)
     memory_release(paths[i]);
   memory_release(paths);
 }
 
-enum status source_expand(const char *pattern, char ***paths, int *count) {
-  struct path_list list = {0};
-  enum status status = STATUS_OK;
-  char *copy = memory_copy_string(pattern, "pattern"), *next = copy;
-  while (status == STATUS_OK && next) {
+static enum status expand_parts(char *next, const char *pattern, struct path_list *list) {
+  while (next) {
     char *part = next, *separator = strstr(next, "::");
     next = separator ? separator + 2 : NULL;
     if (separator)
       *separator = '\0';
-    status = *part ? expand(part, &list) : error_set(STATUS_INPUT, "\"%s\": an empty path in the list", pattern);
+    TRY(*part ? expand(part, list) : error_set(STATUS_INPUT, "\"%s\": an empty path in the list", pattern));
   }
-  memory_release(copy);
+  for (int i = 0; i < list->count; i++)
+    TRY(take_scheme(list->paths[i]));
+  return STATUS_OK;
+}
+
+enum status source_expand(const char *pattern, char ***paths, int *count) {
+  struct path_list list = {0};
+  struct text filled = {0};
+  enum status status = fill_variables(pattern, &filled);
+  if (status == STATUS_OK)
+    status = expand_parts(filled.data, pattern, &list);
+  text_release(&filled);
   if (status != STATUS_OK) {
     source_release_paths(list.paths, list.count);
     list = (struct path_list){0};

@@ -115,28 +115,35 @@ static enum status read_member(struct source *source, int shard, int64_t member,
   return source_files_read(source->files, shard, index->offset[member], bytes->data, index->size[member]);
 }
 
-static enum status read_first(struct source *source, int shard, int64_t local, const struct name_list *suffixes,
-                              struct text *bytes) {
-  for (int i = 0; i < suffixes->count; i++) {
-    int64_t member = index_find(&source->index[shard], local, suffixes->names[i]);
-    if (member >= 0)
-      return read_member(source, shard, member, bytes);
-  }
-  return error_set(STATUS_INPUT, "no member under the suffixes asked for");
+enum { CAPTION_BYTES_MAX = 16 << 20 };
+
+static enum status read_caption(struct source *source, int shard, int64_t member, struct text *bytes) {
+  const uint32_t size = source->index[shard].size[member];
+  if (size > CAPTION_BYTES_MAX)
+    return error_set(STATUS_INPUT, "a caption of %" PRIu32 " bytes; more than %d are not read", size,
+                     CAPTION_BYTES_MAX);
+  return read_member(source, shard, member, bytes);
+}
+
+static int64_t find_first(const struct source *source, int shard, int64_t local, const struct name_list *suffixes) {
+  int64_t member = -1;
+  for (int i = 0; i < suffixes->count && member < 0; i++)
+    member = index_find(&source->index[shard], local, suffixes->names[i]);
+  return member;
 }
 
 enum status source_read_shard(struct source *source, int64_t sample, struct text *image, struct text *caption) {
   int64_t local;
   int shard = source_shard_of(source, sample, &local);
   if (image)
-    TRY(read_first(source, shard, local, &source->images, image));
+    TRY(read_member(source, shard, find_first(source, shard, local, &source->images), image));
   if (!caption)
     return STATUS_OK;
   if (!source->caption_is_json)
-    return read_first(source, shard, local, &source->captions, caption);
+    return read_caption(source, shard, find_first(source, shard, local, &source->captions), caption);
   struct text json = {0};
   text_clear(caption);
-  enum status status = read_member(source, shard, index_find(&source->index[shard], local, "json"), &json);
+  enum status status = read_caption(source, shard, index_find(&source->index[shard], local, "json"), &json);
   if (status == STATUS_OK)
     status = caption_from_json(&json, &source->captions, caption);
   text_release(&json);

@@ -124,8 +124,9 @@ static enum status read_entry(const uint8_t *at, uint64_t room, struct entry *en
  */
 static enum status locate(const struct file_map *map, uint64_t limit, const struct entry *entry,
                           struct zip_record *record) {
-  const uint8_t *local = map->data + entry->local;
-  if (limit < LOCAL_BYTES || entry->local > limit - LOCAL_BYTES || load(local, 4) != LOCAL_MAGIC)
+  const bool inside = limit >= LOCAL_BYTES && entry->local <= limit - LOCAL_BYTES;
+  const uint8_t *local = map->data + (inside ? entry->local : 0);
+  if (!inside || load(local, 4) != LOCAL_MAGIC)
     return error_set(STATUS_INPUT, "it does not lie where the directory says: the file is damaged");
   const uint64_t room = limit - entry->local - LOCAL_BYTES, skip = load(local + 26, 2) + load(local + 28, 2);
   if (skip > room || entry->packed_bytes > room - skip)

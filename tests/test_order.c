@@ -106,9 +106,45 @@ static void test_replacement(void **state) {
   assert_in_range(repeats, 0, 5);
 }
 
+/* Windows of whole shards: each sample once; the shards of a window change from pass to pass; a sample never leaves its
+ * window's shards. */
+static void test_shard_windows(void **state) {
+  (void)state;
+  static const int64_t bounds[] = {0, 10, 10, 35, 36, 60, 71, 90, 97, 120};
+  enum { SHARDS = 9, SAMPLES = 120 };
+  int first_shards[SHARDS] = {0};
+  for (uint64_t seed = 0; seed < 200; seed++) {
+    struct order order = {.seed = seed,
+                          .count = SAMPLES,
+                          .shuffle = SHUFFLE_WINDOW,
+                          .window = 1 + (int64_t)(seed % 50),
+                          .shard_bounds = bounds,
+                          .shards = SHARDS};
+    order.windows = order_windows_new(&order);
+    for (int pass = 2; pass >= 0; pass--) /* not in order: what is remembered must not matter */
+      assert_permutation(&order, pass * SAMPLES);
+    const int64_t sample = order_sample(&order, 0, 5), again = order_sample(&order, 0, SAMPLES + 5);
+    assert_int_equal(order_sample(&order, 0, 5), sample);
+    assert_int_equal(order_sample(&order, 1, 5), again);
+    int shard = 0, changes = 0, last = -1;
+    for (int64_t i = 0; i < SAMPLES; i++) {
+      for (shard = 0; bounds[shard + 1] <= order_sample(&order, 0, i); shard++)
+        ;
+      first_shards[shard] += i == 0;
+      changes += shard != last;
+      last = shard;
+    }
+    assert_true(order.window > 1 || changes == SHARDS - 1); /* windows of one shard: it is read whole (one is empty) */
+    order_windows_release(order.windows);
+  }
+  for (int shard = 0; shard < SHARDS; shard++)
+    assert_true(shard == 1 ? first_shards[shard] == 0 : first_shards[shard] > 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_permutations), cmocka_unit_test(test_passes_differ),
-                                     cmocka_unit_test(test_windows),      cmocka_unit_test(test_virtual_epochs),
-                                     cmocka_unit_test(test_resampled),    cmocka_unit_test(test_replacement)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_shard_windows),  cmocka_unit_test(test_permutations),
+                                     cmocka_unit_test(test_passes_differ),  cmocka_unit_test(test_windows),
+                                     cmocka_unit_test(test_virtual_epochs), cmocka_unit_test(test_resampled),
+                                     cmocka_unit_test(test_replacement)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -306,6 +306,37 @@ static void test_index_elsewhere(void **state) {
   memory_release(elsewhere);
 }
 
+/* Shards are copied once and read from the copy; a changed shard is copied again; the original's name stays in reports.
+ */
+static void test_staging(void **state) {
+  (void)state;
+  char *folder = text_format("%s", path_of("staged")), *shard = text_format("%s", path_of("st.tar"));
+  const char *paths[] = {shard};
+  struct source_options options = {.paths = paths, .path_count = 1, .stage_to = folder, .threads = 1};
+  struct source *source;
+  struct text image = {0};
+  for (int round = 0; round < 2; round++) {
+    if (round == 0)
+      WRITE_TAR("st.tar", {"a", "jpg", "A"}, {"a", "txt", "ta"});
+    else
+      WRITE_TAR("st.tar", {"a", "jpg", "A"}, {"a", "txt", "ta"}, {"b", "jpg", "B"}, {"b", "txt", "tb"});
+    assert_ok(source_open(&options, &source));
+    assert_sample(source, round, round ? "b" : "a", round ? "B" : "A", round ? "tb" : "ta");
+    assert_string_equal(source_location(source, 0), shard);
+    source_close(source);
+  }
+  assert_ok(source_open(&options, &source));
+  assert_int_equal(truncate(shard, 0), 0); /* what is read is the copy */
+  assert_ok(source_read(source, 1, &image, NULL));
+  source_close(source);
+  WRITE_TAR("st.tar", {"a", "jpg", "A"}, {"a", "txt", "ta"});
+  options.stage_to = path_of("st.tar/nowhere");
+  assert_int_equal(source_open(&options, &source), STATUS_SYSTEM);
+  text_release(&image);
+  memory_release(folder);
+  memory_release(shard);
+}
+
 static void write_csv(const char *name, const char *content) {
   assert_ok(file_write_atomic(path_of(name), content, strlen(content)));
 }
@@ -360,10 +391,16 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_expand),          cmocka_unit_test(test_grouping),
-                                     cmocka_unit_test(test_hidden_members),  cmocka_unit_test(test_json_captions),
-                                     cmocka_unit_test(test_bad_samples),     cmocka_unit_test(test_broken_tars),
-                                     cmocka_unit_test(test_index_file),      cmocka_unit_test(test_several_shards),
-                                     cmocka_unit_test(test_index_elsewhere), cmocka_unit_test(test_csv)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_expand),
+                                     cmocka_unit_test(test_grouping),
+                                     cmocka_unit_test(test_hidden_members),
+                                     cmocka_unit_test(test_json_captions),
+                                     cmocka_unit_test(test_bad_samples),
+                                     cmocka_unit_test(test_broken_tars),
+                                     cmocka_unit_test(test_index_file),
+                                     cmocka_unit_test(test_several_shards),
+                                     cmocka_unit_test(test_index_elsewhere),
+                                     cmocka_unit_test(test_staging),
+                                     cmocka_unit_test(test_csv)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

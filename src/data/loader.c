@@ -75,6 +75,7 @@ static void *run_thread(void *argument) {
 struct loader *loader_open(const struct loader_options *options) {
   struct loader *loader = memory_allocate(sizeof *loader, "loader");
   loader->options = *options;
+  loader->options.order.windows = order_windows_new(&options->order);
   struct loader_options *own = &loader->options;
   if (!own->allocate)
     own->allocate = memory_allocate, own->release = memory_release;
@@ -159,6 +160,7 @@ void loader_close(struct loader *loader) {
   pthread_cond_destroy(&loader->work);
   pthread_cond_destroy(&loader->done);
   pthread_mutex_destroy(&loader->lock);
+  order_windows_release(loader->options.order.windows);
   memory_release(loader->threads);
   memory_release(loader->ring);
   memory_release(loader);

@@ -1,5 +1,7 @@
 #include "data/order.h"
+#include "base/memory.h"
 #include "base/random.h"
+#include <pthread.h>
 
 /* One of all samples, by the weight of its path; a path counts with weight x samples. Counters 2c and 2c + 1 of the
  * key. */
@@ -49,6 +51,97 @@ static int64_t shuffle_windows(const struct order *order, int64_t pass, int64_t 
   return chosen * window + (int64_t)random_permute(&key, (uint64_t)offset, (uint64_t)size);
 }
 
+enum { PASSES_KEPT = 2 }; /* threads may be at the end of one pass and at the start of the next */
+
+struct pass {
+  int64_t number; /* -1: none */
+  int *shard;     /* [shards] in the order of the pass */
+  int64_t *end;   /* [shards] samples up to and with each */
+  int *last;      /* [shards] for each window, its last place in that order */
+  int windows;
+};
+struct order_windows {
+  pthread_mutex_t lock;
+  struct pass passes[PASSES_KEPT];
+};
+
+struct order_windows *order_windows_new(const struct order *order) {
+  if (order->shuffle != SHUFFLE_WINDOW || order->resampled || !order->shard_bounds)
+    return NULL;
+  struct order_windows *windows = memory_allocate(sizeof *windows, "windows");
+  const size_t shards = (size_t)order->shards;
+  pthread_mutex_init(&windows->lock, NULL);
+  for (int i = 0; i < PASSES_KEPT; i++)
+    windows->passes[i] = (struct pass){.number = -1,
+                                       .shard = memory_allocate(shards * sizeof(int), "windows"),
+                                       .end = memory_allocate(shards * sizeof(int64_t), "windows"),
+                                       .last = memory_allocate(shards * sizeof(int), "windows")};
+  return windows;
+}
+
+void order_windows_release(struct order_windows *windows) {
+  if (!windows)
+    return;
+  for (int i = 0; i < PASSES_KEPT; i++) {
+    memory_release(windows->passes[i].shard);
+    memory_release(windows->passes[i].end);
+    memory_release(windows->passes[i].last);
+  }
+  pthread_mutex_destroy(&windows->lock);
+  memory_release(windows);
+}
+
+/* Shards in random order; a window closes with the shard that fills it. */
+static void plan_pass(const struct order *order, const struct random_key *key, int64_t number, struct pass *pass) {
+  int64_t end = 0, start = 0;
+  *pass = (struct pass){.number = number, .shard = pass->shard, .end = pass->end, .last = pass->last};
+  for (int i = 0; i < order->shards; i++) {
+    const int shard = (int)random_permute(key, (uint64_t)i, (uint64_t)order->shards);
+    end += order->shard_bounds[shard + 1] - order->shard_bounds[shard];
+    pass->shard[i] = shard;
+    pass->end[i] = end;
+    if (end - start < order->window && i + 1 < order->shards)
+      continue;
+    pass->last[pass->windows++] = i;
+    start = end;
+  }
+}
+
+/* The first of `count` places whose end lies beyond `position`; ends[last[i]] where `last` is given. */
+static int find_place(const int64_t *ends, const int *last, int count, int64_t position) {
+  int low = 0, high = count - 1;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (ends[last ? last[middle] : middle] <= position)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+static int64_t start_of(const int64_t *ends, int place) {
+  return place > 0 ? ends[place - 1] : 0;
+}
+
+/* Windows of whole shards: shards in random order, samples in random order within the window that holds them. */
+static int64_t shuffle_shards(const struct order *order, int64_t number, int64_t within) {
+  struct order_windows *windows = order->windows;
+  struct pass *pass = &windows->passes[number % PASSES_KEPT];
+  struct random_key key = {.seed = order->seed, .index = (uint64_t)number, .use = RANDOM_ORDER, .layer = 1};
+  pthread_mutex_lock(&windows->lock);
+  if (pass->number != number)
+    plan_pass(order, &key, number, pass);
+  const int window = find_place(pass->end, pass->last, pass->windows, within);
+  const int64_t start = window > 0 ? pass->end[pass->last[window - 1]] : 0, end = pass->end[pass->last[window]];
+  key.layer = 2 + (uint32_t)window;
+  const int64_t position = start + (int64_t)random_permute(&key, (uint64_t)(within - start), (uint64_t)(end - start));
+  const int place = find_place(pass->end, NULL, order->shards, position);
+  const int64_t sample = order->shard_bounds[pass->shard[place]] + position - start_of(pass->end, place);
+  pthread_mutex_unlock(&windows->lock);
+  return sample;
+}
+
 int64_t order_sample(const struct order *order, int64_t epoch, int64_t position) {
   struct random_key key = {.seed = order->seed, .index = (uint64_t)epoch, .use = RANDOM_SOURCE};
   if (order->resampled)
@@ -58,7 +151,7 @@ int64_t order_sample(const struct order *order, int64_t epoch, int64_t position)
   if (order->shuffle == SHUFFLE_NONE)
     return within;
   if (order->shuffle == SHUFFLE_WINDOW)
-    return shuffle_windows(order, pass, within);
+    return order->windows ? shuffle_shards(order, pass, within) : shuffle_windows(order, pass, within);
   key = (struct random_key){.seed = order->seed, .index = (uint64_t)pass, .use = RANDOM_ORDER};
   return (int64_t)random_permute(&key, (uint64_t)within, (uint64_t)order->count);
 }

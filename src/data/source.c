@@ -45,7 +45,7 @@ static enum status expand_paths(struct source *source, const struct source_optio
   return source->path_count > 0 ? STATUS_OK : error_set(STATUS_INPUT, "no data: the list of paths is empty");
 }
 
-static enum status choose_format(struct source *source, const char *format) {
+static enum status choose_format(struct source *source, const char *format, const char *stage_to) {
   const char *path = source->paths[0];
   if (!format || !*format || strcmp(format, "auto") == 0) {
     source->is_csv = text_ends_with(path, ".csv") || text_ends_with(path, ".tsv");
@@ -55,6 +55,9 @@ static enum status choose_format(struct source *source, const char *format) {
     source->is_csv = true;
   else if (strcmp(format, "webdataset") != 0)
     return error_set(STATUS_INPUT, "format: \"%s\" is none of auto, webdataset, csv", format);
+  if (source->is_csv && stage_to && *stage_to)
+    return error_set(STATUS_INPUT,
+                     "%s: data.stage_to copies tar shards, not the images of a csv; memclip-shards packs them", path);
   if (source->is_csv && source->path_count > 1)
     return error_set(STATUS_INPUT, "%s: one csv at a time", path);
   return STATUS_OK;
@@ -62,7 +65,7 @@ static enum status choose_format(struct source *source, const char *format) {
 
 static enum status open_source(struct source *source, const struct source_options *options) {
   TRY(expand_paths(source, options));
-  TRY(choose_format(source, options->format));
+  TRY(choose_format(source, options->format, options->stage_to));
   const char *caption = options->caption && *options->caption ? options->caption : "txt";
   source->caption_is_json = text_starts_with(caption, "json:");
   source->captions = name_list_parse(source->caption_is_json ? caption + 5 : caption);
@@ -122,7 +125,7 @@ enum status source_open(const struct source_options *options, struct source **re
     source->index_directory = memory_copy_string(options->index_directory, "index directory");
   enum status status = comm_agree(open_source(source, options));
   if (status == STATUS_OK) /* source_open_shards agrees by itself */
-    status = source->is_csv ? comm_agree(source_open_csv(source, options)) : source_open_shards(source);
+    status = source->is_csv ? comm_agree(source_open_csv(source, options)) : source_open_shards(source, options);
   if (status == STATUS_OK && source->count == 0)
     status = error_set(STATUS_INPUT, "%s: no sample with an image and a caption%s%s", source->paths[0],
                        source->reason_count > 0 ? "; " : "", source->reason_count > 0 ? source->reasons[0] : "");
@@ -150,6 +153,8 @@ void source_close(struct source *source) {
   name_list_release(&source->images);
   name_list_release(&source->captions);
   source_release_paths(source->paths, source->path_count);
+  if (source->staged)
+    source_release_paths(source->staged, source->path_count);
   void *blocks[] = {source->reasons, source->index,           source->kept,        source->built,
                     source->bounds,  source->index_directory, source->path_bounds, source->group_end};
   for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)

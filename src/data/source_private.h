@@ -31,6 +31,7 @@ struct source {
   uint32_t **kept;     /* [path_count] samples with image and caption; NULL: all of the shard */
   int64_t *bounds;     /* [path_count + 1] sample numbers of the shards */
   bool *built;         /* [path_count] this process made the index now */
+  char **staged;       /* [path_count] copies that are read in place of the shards, or NULL */
   struct source_files *files;
   struct csv_rows csv;
 
@@ -45,8 +46,10 @@ void source_add_reason(struct source *source, const char *format, ...) __attribu
 enum status source_open_csv_alone(const struct source_options *options, struct source **source);
 enum status source_open_csv(struct source *source, const struct source_options *options);
 enum status source_read_csv(const struct source *source, int64_t sample, struct text *image, struct text *caption);
-enum status source_open_shards(struct source *source);
+enum status source_open_shards(struct source *source, const struct source_options *options);
 enum status source_read_shard(struct source *source, int64_t sample, struct text *image, struct text *caption);
+/* Copies the shards into `directory` and has the copies read; behind the indices. Collective. */
+enum status source_stage(struct source *source, const char *directory);
 /* The shard of a sample and its number in the shard's index. */
 int source_shard_of(const struct source *source, int64_t sample, int64_t *in_shard);
 /* FNV-1a, 64 bit. */

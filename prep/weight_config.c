@@ -45,8 +45,8 @@ static enum status compare_memory(const struct memory_config *said, const struct
                        field(said, memory_fields[i].offset), field(shaped, memory_fields[i].offset));
   if (memcmp(said->layers, shaped->layers, sizeof said->layers) != 0)
     return error_set(STATUS_INPUT, "%s names other memory layers than the weights have", source);
-  if (said->swilu_projection != shaped->swilu_projection || said->gated != shaped->gated)
-    return error_set(STATUS_INPUT, "%s and the weights disagree on memory.swilu_projection or memory.gated", source);
+  if (said->swilu_projection != shaped->swilu_projection || said->gated != shaped->gated || said->peer != shaped->peer)
+    return error_set(STATUS_INPUT, "%s and the weights disagree on memory.swilu_projection, gated or peer", source);
   if (said->count > 1 && said->share_values && !shaped->share_values)
     return error_set(STATUS_INPUT, "%s says that memories share their values, in the weights the tables differ",
                      source);

@@ -44,11 +44,17 @@ static enum status compare_values(const struct weight *first, const struct weigh
   return status;
 }
 
+/* The table that is read last: values, or of experts (PEER) what they write. */
+static char *table_name(const struct weight_list *list, const char *block) {
+  return text_format("%s.mlp.%s.weight", block,
+                     weight_find(list, "%s.mlp.values_u.weight", block) ? "values_v" : "values");
+}
+
 /* keys [2 H K, k_dim / 2], queries [H k_dim, width], values [K^2, v_dim]. */
 static enum status read_first_memory(const struct weight_list *list, const char *block, int64_t width,
                                      struct memory_config *memory) {
-  char *name = text_format("%s.mlp.values.weight", block),
-       *query = text_format("%s.mlp.query_proj.query_mlps.0.weight", block), *keys = text_format("%s.mlp.keys", block);
+  char *name = table_name(list, block), *query = text_format("%s.mlp.query_proj.query_mlps.0.weight", block),
+       *keys = text_format("%s.mlp.keys", block);
   const int64_t *values_shape = NULL, *query_shape = NULL, *keys_shape = NULL;
   enum status status = find_shape(list, keys, 2, &keys_shape);
   if (status == STATUS_OK)
@@ -59,9 +65,11 @@ static enum status read_first_memory(const struct weight_list *list, const char 
     memory->k_dim = (int)(2 * keys_shape[1]);
     memory->heads = (int)(query_shape[0] / memory->k_dim);
     memory->n_keys = (int)lround(sqrt((double)values_shape[0]));
-    memory->swilu_projection = weight_find(list, "%s.mlp.swilu_projection.weight", block) != NULL;
+    memory->peer = weight_find(list, "%s.mlp.values_u.weight", block) != NULL;
+    /* experts write the result themselves: projections beside them are unused */
+    memory->swilu_projection = !memory->peer && weight_find(list, "%s.mlp.swilu_projection.weight", block);
+    memory->v_dim = !memory->peer && weight_find(list, "%s.mlp.value_proj.weight", block) ? (int)values_shape[1] : 0;
     memory->gated = weight_find(list, "%s.mlp.gating.weight", block) != NULL;
-    memory->v_dim = weight_find(list, "%s.mlp.value_proj.weight", block) ? (int)values_shape[1] : 0;
     if ((int64_t)memory->n_keys * memory->n_keys != values_shape[0] || query_shape[1] != width ||
         (int64_t)memory->heads * memory->k_dim != query_shape[0] ||
         2 * (int64_t)memory->heads * memory->n_keys != keys_shape[0])
@@ -83,19 +91,21 @@ static enum status read_memories(const struct weight_list *list, const char *pre
   for (int i = 0; i < tower->layers; i++) {
     if (!weight_find(list, "%stransformer.resblocks.%d.mlp.keys", prefix, i))
       continue;
-    const struct weight *values = weight_find(list, "%stransformer.resblocks.%d.mlp.values.weight", prefix, i);
+    char *block = text_format("%stransformer.resblocks.%d", prefix, i), *table = table_name(list, block);
+    const struct weight *values = weight_find(list, "%s", table);
+    enum status status = STATUS_OK;
     bool equal = true;
     if (memory->count == 0) {
-      char *block = text_format("%stransformer.resblocks.%d", prefix, i);
-      const enum status status = read_first_memory(list, block, tower->width, memory);
-      memory_release(block);
-      TRY(status);
+      status = read_first_memory(list, block, tower->width, memory);
       memory->share_values = true;
       first = values;
     } else if (values && first) {
-      TRY(compare_values(first, values, &equal));
+      status = compare_values(first, values, &equal);
       memory->share_values &= equal;
     }
+    memory_release(block);
+    memory_release(table);
+    TRY(status);
     memory->layers[i] = true;
     memory->count++;
   }

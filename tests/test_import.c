@@ -330,13 +330,12 @@ static void other_sizes(void **state) {
 
 /* ---- every published configuration from its shapes */
 
-static void check_published(const char *name) {
-  struct clip_config config, found;
+static void check_shapes(const char *name, struct clip_config config, int knn) {
+  struct clip_config found;
   struct model *model;
   struct tensor_file file = {.path = "none.pt", .what = "shapes"};
   struct weight_list list;
   struct text report = {0};
-  assert_ok(config_read(name, &config));
   config.activation_known = true;
   assert_ok(model_create(&config, device, DTYPE_F32, (struct model_switches){0}, &model));
   file.count = model->parameters.count;
@@ -350,7 +349,9 @@ static void check_published(const char *name) {
     memcpy(view->shape, parameter->shape, sizeof parameter->shape);
   }
   assert_ok(weight_list_make(&file, &list));
-  assert_ok(weight_config_choose(&file, &list, &(struct config_request){.activation = "gelu"}, &found, &report));
+  assert_ok(
+      weight_config_choose(&file, &list, &(struct config_request){.activation = "gelu", .knn = knn}, &found, &report));
+  config.vision.memory.meta_init = false;
   if (found.vision.heads != config.vision.heads || found.text.heads != config.text.heads ||
       found.image_height != config.image_height || found.patch != config.patch || found.embed_dim != config.embed_dim ||
       found.vision.mlp_width != config.vision.mlp_width || found.context_length != config.context_length ||
@@ -366,15 +367,37 @@ static void check_published(const char *name) {
 static void published(void **state) {
   (void)state;
   const char *name;
-  for (int i = 0; (name = config_built_in_name(i)); i++)
-    check_published(name);
+  for (int i = 0; (name = config_built_in_name(i)); i++) {
+    struct clip_config config;
+    assert_ok(config_read(name, &config));
+    check_shapes(name, config, 0);
+  }
+}
+
+static void memories(void **state) {
+  (void)state;
+  static const char *const groups[] = {
+      "{\"layers\": [2, 4, 6, 8, 10], \"n_keys\": 8, \"heads\": 2, \"knn\": 4, \"k_dim\": 256, \"v_dim\": 256}",
+      "{\"layers\": [3], \"n_keys\": 13, \"heads\": 4, \"knn\": 4, \"k_dim\": 10, \"v_dim\": 30, \"gated\": true}",
+      "{\"layers\": [0, 1], \"n_keys\": 5, \"heads\": 3, \"knn\": 4, \"k_dim\": 8, \"swilu_projection\": false}",
+      "{\"layers\": [11], \"n_keys\": 5, \"heads\": 2, \"knn\": 4, \"k_dim\": 8, \"v_dim\": 10, \"swilu_projection\": "
+      "false}",
+      "{\"layers\": [1, 5], \"n_keys\": 7, \"heads\": 2, \"knn\": 4, \"k_dim\": 12, \"peer\": true}"};
+  for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+    struct clip_config config;
+    char *json = text_format("{\"vision_cfg\": {}, \"text_cfg\": {}, \"memory\": %s}", groups[i]);
+    assert_ok(config_parse(json, "test", &config));
+    check_shapes(json, config, 4);
+    memory_release(json);
+  }
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(round_trips), cmocka_unit_test(shared_table), cmocka_unit_test(conversion),
-      cmocka_unit_test(reports),     cmocka_unit_test(refusals),     cmocka_unit_test(contradictions),
-      cmocka_unit_test(tables),      cmocka_unit_test(other_sizes),  cmocka_unit_test(published)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(round_trips), cmocka_unit_test(shared_table),
+                                     cmocka_unit_test(conversion),  cmocka_unit_test(reports),
+                                     cmocka_unit_test(refusals),    cmocka_unit_test(contradictions),
+                                     cmocka_unit_test(tables),      cmocka_unit_test(other_sizes),
+                                     cmocka_unit_test(published),   cmocka_unit_test(memories)};
   char directory[] = "test_import.XXXXXX", *source = realpath(getenv("top_srcdir") ? getenv("top_srcdir") : ".", NULL);
   setenv("top_srcdir", source, 1);
   if (device_open("cpu", 1, &device) != STATUS_OK)

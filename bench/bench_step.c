@@ -1,79 +1,135 @@
-/* Speed of whole passes at a published size with synthetic inputs: forward of the vision tower, the distillation step
- * of the thesis, the contrastive step; beside the product rate measured in the same run. One line per item. usage:
+/* Speed of whole passes at a published size with synthetic inputs: the forward of the vision tower, the distillation
+ * step of the thesis (two accumulated micro-batches), the same with the teacher's features cached, the contrastive
+ * step; beside the product rate measured in the same run, and by class of operation.
+ *
  * bench_step [--precision bf16|fp32] [--batch N] [--model NAME] [--threads N] [forward] [distill] [cached]
- * [contrastive] */
+ * [contrastive]; --paced ITEM is for bench/beside.py: one JSON line when ready, a step for every line read, its seconds
+ * as a JSON line, and a last line at the end of the input. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/model.h"
+#include "op_times.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
-enum { RUNS = 5 };
+enum { RUNS = 7, PRODUCT_RUNS = 10 };
 static struct device *device;
 static enum dtype dtype = DTYPE_BF16;
 static int batch = 20;
+static bool paced;
 static const char *model_name = "ViT-B-16-quickgelu";
 static double product_rate; /* FLOP/s */
+static long first_kilobytes;
+
+static long peak_kilobytes(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss : 0;
+}
 
 static int compare_doubles(const void *a, const void *b) {
   return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 
-/* Median, best and worst of RUNS calls after one that warms up. */
-static void measure(const char *name, double items, double flops, void (*call)(void *), void *context) {
-  double seconds[RUNS];
-  call(context);
+/* Seconds of one step. */
+static double time_step(void (*step)(void *), void *context) {
+  const double start = clock_seconds();
+  step(context);
+  device->op->synchronize(device);
+  return clock_seconds() - start;
+}
+
+/* The classes of one step, each operation waited for. */
+static struct op_times split_step(void (*step)(void *), void *context, double *seconds) {
+  op_times_attach(device);
+  *seconds = time_step(step, context);
+  return op_times_detach(device);
+}
+
+/* Median, best and worst of RUNS steps. */
+static void measure_freely(const char *name, double items, void (*step)(void *), void *context) {
+  double seconds[RUNS], split_seconds;
+  const struct op_times times = split_step(step, context, &split_seconds);
+  const double flops = op_times_flops(&times);
   const uint64_t allocations = memory_count_allocations();
-  for (int i = 0; i < RUNS; i++) {
-    const double start = clock_seconds();
-    call(context);
-    device->op->synchronize(device);
-    seconds[i] = clock_seconds() - start;
-  }
+  for (int i = 0; i < RUNS; i++)
+    seconds[i] = time_step(step, context);
   qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
-  printf("%-22s %8.3f /s (best %.3f, worst %.3f)  %7.1f GFLOP/s  %5.1f %% of the product rate  %lld allocations in a "
-         "step\n",
-         name, items / seconds[RUNS / 2], items / seconds[0], items / seconds[RUNS - 1],
-         1e-9 * flops * items / seconds[RUNS / 2], 100 * flops * items / seconds[RUNS / 2] / product_rate,
-         (long long)(memory_count_allocations() - allocations) / RUNS);
+  const double median = seconds[RUNS / 2];
+  printf("%-12s %8.3f /s (best %.3f, worst %.3f), %.1f GFLOP each: %.1f GFLOP/s, %.1f %% of the product rate; "
+         "%llu allocations, %.2f GB\n",
+         name, items / median, items / seconds[0], items / seconds[RUNS - 1], 1e-9 * flops / items,
+         1e-9 * flops / median, 100 * flops / median / product_rate,
+         (unsigned long long)(memory_count_allocations() - allocations), 1e-6 * (double)(peak_kilobytes()));
+  op_times_print(&times, split_seconds, stdout);
   fflush(stdout);
 }
 
-struct product {
-  struct linear call;
-};
-static void run_product(void *context) {
-  const struct product *product = context;
-  device->op->linear(device, &product->call);
+static void measure_paced(double items, void (*step)(void *), void *context) {
+  double split_seconds;
+  char line[16];
+  const struct op_times times = split_step(step, context, &split_seconds);
+  printf("{\"items\": %.0f, \"gflop\": %.3f, \"product_gflops\": %.1f}\n", items, 1e-9 * op_times_flops(&times),
+         1e-9 * product_rate);
+  fflush(stdout);
+  while (fgets(line, sizeof line, stdin)) {
+    printf("{\"seconds\": %.6f}\n", time_step(step, context));
+    fflush(stdout);
+  }
+  printf("{\"gigabytes\": %.3f, \"shares\": {", 1e-6 * (double)(peak_kilobytes() - first_kilobytes));
+  for (int i = 0; i < OP_CLASSES; i++)
+    printf("\"%s\": %.4f%s", op_class_name(i), times.seconds[i] / split_seconds, i + 1 < OP_CLASSES ? ", " : "}}\n");
 }
 
-/* The product of an MLP at this batch, weights as they lie. */
+static void measure(const char *name, double items, void (*step)(void *), void *context) {
+  step(context); /* warms up: primitives, scratch, first touch */
+  if (paced)
+    measure_paced(items, step, context);
+  else
+    measure_freely(name, items, step, context);
+}
+
+static void run_product(void *call) {
+  device->op->linear(device, call);
+}
+
+/* Numbers of either dtype with |x| in [1, 2), of both signs. */
+static void fill_with_numbers(void *block, size_t bytes) {
+  const struct random_key key = {1, 0, RANDOM_TEST, 0};
+  uint32_t *host = memory_allocate(bytes, "numbers");
+  for (size_t i = 0; i < bytes / sizeof *host; i++)
+    host[i] = ((uint32_t)random_bits(&key, i) & 0x807f807fu) | 0x3f803f80u;
+  device->op->copy_in(device, block, host, bytes);
+  memory_release(host);
+}
+
+/* The largest product of a block at this batch with a packed weight, the best of several: what the device can do. */
 static void measure_product(void) {
   const int64_t rows = (int64_t)batch * 197, in = 768, out = 3072;
   const size_t size = dtype_size(dtype);
   char *block = device->op->allocate(device, (size_t)(rows * in + in * out + rows * out) * size, "product");
-  device->op->zero(device, block, (size_t)(rows * in + in * out + rows * out) * size);
-  struct product product = {{.rows = rows,
-                             .in = in,
-                             .out = out,
-                             .dtype = dtype,
-                             .y_dtype = dtype,
-                             .x = block,
-                             .weight = block + (size_t)(rows * in) * size,
-                             .y = block + (size_t)(rows * in + in * out) * size}};
-  run_product(&product);
-  const double start = clock_seconds();
-  for (int i = 0; i < 10; i++)
-    run_product(&product);
-  device->op->synchronize(device);
-  product_rate = 10 * 2.0 * (double)(rows * in * out) / (clock_seconds() - start);
+  fill_with_numbers(block, (size_t)(rows * in + in * out) * size);
+  struct linear product = {.rows = rows,
+                           .in = in,
+                           .out = out,
+                           .dtype = dtype,
+                           .y_dtype = dtype,
+                           .frozen = true,
+                           .x = block,
+                           .weight = block + (size_t)(rows * in) * size,
+                           .y = block + (size_t)(rows * in + in * out) * size};
+  double best = INFINITY;
+  for (int i = 0; i < PRODUCT_RUNS; i++)
+    best = fmin(best, time_step(run_product, &product));
+  product_rate = 2.0 * (double)(rows * in * out) / best;
   device->op->release(device, block);
-  printf("%-22s %7.1f GFLOP/s (%lld x %lld x %lld), %s, %s\n", "product", 1e-9 * product_rate, (long long)rows,
-         (long long)out, (long long)in, dtype_name(dtype), device->description);
+  if (!paced)
+    printf("%-12s %7.1f GFLOP/s (%lld x %lld x %lld), %s, %s\n", "product", 1e-9 * product_rate, (long long)rows,
+           (long long)out, (long long)in, dtype_name(dtype), device->description);
 }
 
 static struct model *open_model(bool memory, bool training, const char *train) {
@@ -150,6 +206,7 @@ static void open_inputs(struct work *work, const struct model *model) {
     work->norm[side] = take_rows(model);
     work->dunit[side] = take_rows(model);
   }
+  fill_with_numbers(work->features[1], (size_t)(batch * model->config.embed_dim) * sizeof(float));
   memory_release(host);
   memory_release(ids);
   memory_release(end);
@@ -230,13 +287,11 @@ static void measure_forward(void) {
   struct work work = {.student = open_model(false, false, "")};
   open_inputs(&work, work.student);
   work.run = tower_run_create(work.student, &work.student->vision, batch, false, 0);
-  measure("forward", batch, config_flops_image(&work.student->config, true), forward, &work);
+  measure("forward", batch, forward, &work);
   tower_run_release(work.run);
   model_release(work.student);
 }
 
-/* FLOP of an image: the teacher's own part, the student's forward, its data gradients above the first memory; memory
- * weight gradients. */
 static void measure_distill(bool cached) {
   struct work work = {.student = open_model(true, true, "memory"),
                       .teacher = cached ? NULL : open_model(false, false, "")};
@@ -244,7 +299,7 @@ static void measure_distill(bool cached) {
   work.shared = tower_first_memory(&work.student->vision);
   work.run = tower_run_create(work.student, &work.student->vision, batch, true, 0);
   work.teacher_run = cached ? NULL : tower_run_create(work.teacher, &work.teacher->vision, batch, false, 0);
-  measure(cached ? "distill, cached teacher" : "distill", 2 * batch, cached ? 45.1e9 : 70.7e9, distill, &work);
+  measure(cached ? "cached" : "distill", 2 * batch, distill, &work);
   tower_run_release(work.run);
   tower_run_release(work.teacher_run);
   model_release(work.student);
@@ -256,9 +311,7 @@ static void measure_contrastive(void) {
   open_inputs(&work, work.student);
   work.run = tower_run_create(work.student, &work.student->vision, batch, true, 0);
   work.text_run = tower_run_create(work.student, &work.student->text, batch, true, 0);
-  measure("contrastive", batch,
-          3 * (config_flops_image(&work.student->config, true) + config_flops_text(&work.student->config, 48, true)),
-          contrastive, &work);
+  measure("contrastive", batch, contrastive, &work);
   tower_run_release(work.run);
   tower_run_release(work.text_run);
   model_release(work.student);
@@ -275,12 +328,15 @@ int main(int argc, char **argv) {
       model_name = argv[++i];
     else if (i + 1 < argc && strcmp(argv[i], "--threads") == 0)
       threads = atoi(argv[++i]);
+    else if (strcmp(argv[i], "--paced") == 0)
+      paced = true;
     else
       items++;
   }
   if (device_open("cpu", threads, &device) != STATUS_OK)
     fatal("%s", error_message());
   measure_product();
+  first_kilobytes = peak_kilobytes();
   for (int i = 1; i < argc; i++) {
     const bool all = items == 0 && i == argc - 1;
     if (all || strcmp(argv[i], "forward") == 0)

@@ -138,11 +138,18 @@ static void savings_change_nothing(void **state) {
 
 static void frozen_parts_are_skipped_exactly(void **state) {
   (void)state;
-  static const char *const words[] = {"memory", "vision:last1", "text", "visual.proj", "*.mlp.*"};
-  for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
-    struct result reference = run(&models[4], DTYPE_F32, plain, words[w], false),
-                  other = run(&models[4], DTYPE_F32, saving, words[w], true);
-    expect_equal(words[w], &other, &reference, 1e-5);
+  static const struct {
+    int model;
+    const char *words;
+  } cases[] = {{4, "memory"},       {4, "vision:last1"},    {4, "text"},
+               {4, "visual.proj"},  {4, "*.mlp.*"},         {1, "*.ls_1*"},
+               {1, "*.ls_2*"},      {1, "*.attn.in_proj*"}, {1, "*.out_proj*"},
+               {1, "*.c_fc.*"},     {1, "*.c_proj.*"},      {1, "*.ln_2.*"},
+               {2, "vision:last1"}, {0, "*.bias"},          {0, "*class_embedding"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct result reference = run(&models[cases[i].model], DTYPE_F32, plain, cases[i].words, false),
+                  other = run(&models[cases[i].model], DTYPE_F32, saving, cases[i].words, true);
+    expect_equal(cases[i].words, &other, &reference, 1e-5);
     memory_release(other.gradient);
     memory_release(reference.gradient);
   }

@@ -43,6 +43,8 @@ struct tower_run {
   const void *branch;
   const float *branch_scale;
   struct sublayer_state *states;
+  void *lent_h, *lent_mid,
+      *lent_branch; /* of sublayers whose backward does not read theirs; [N,C], [N,F or C], [N,C] */
   /* embedding */
   void *patches, *embedded;
   float *x_embedded, *embedded_mean, *embedded_rstd;

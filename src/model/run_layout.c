@@ -17,12 +17,42 @@ static int64_t values_width(const struct tower *tower) {
   return tower->config->memory.v_dim > 0 ? tower->config->memory.v_dim : tower->config->width;
 }
 
-static void layout_attention(struct tower_run *run, struct sublayer_state *state, bool pooled) {
+static bool trains(const struct linear_layer *layer) {
+  return layer->weight && layer->weight->trainable;
+}
+
+/* What of a sublayer its backward reads again beside the stream and what its kind keeps anyway: a product with a frozen
+ * weight needs no operand for the weight's gradient. */
+struct kept {
+  bool h, mid, branch;
+};
+static struct kept kept_of(const struct tower_run *run, const struct sublayer *layer) {
+  const bool all = layer->kind == SUBLAYER_MEMORY || !run->model->switches.skip_frozen;
+  return (struct kept){.h = all || trains(&layer->in),
+                       .mid = all || trains(&layer->out),
+                       .branch = all || (layer->layer_scale && layer->layer_scale->trainable)};
+}
+
+/* One set for all sublayers that keep less. */
+static void layout_lent(struct tower_run *run) {
+  const struct tower *tower = run->tower;
+  const int64_t all = (int64_t)run->batch * tower->tokens, width = tower->config->width;
+  struct kept every = {true, true, true};
+  for (int i = 0; i < tower->count; i++) {
+    const struct kept kept = kept_of(run, &tower->sublayers[i]);
+    every = (struct kept){every.h && kept.h, every.mid && kept.mid, every.branch && kept.branch};
+  }
+  run->lent_h = every.h ? NULL : take(run, all * width);
+  run->lent_mid = every.mid ? NULL : take(run, all * larger(width, tower->config->mlp_width));
+  run->lent_branch = every.branch ? NULL : take(run, all * width);
+}
+
+static void layout_attention(struct tower_run *run, struct sublayer_state *state, bool pooled, bool keep_mid) {
   const int64_t width = run->tower->config->width;
   state->in = take(run, state->in_rows * (pooled ? 2 : 3) * width);
   state->query = pooled ? take(run, state->rows * width) : NULL;
   state->pooled_h = pooled ? take(run, state->rows * width) : NULL;
-  state->mid = take(run, state->rows * width);
+  state->mid = keep_mid ? take(run, state->rows * width) : run->lent_mid;
   state->lse = take_float(run, state->rows * run->tower->config->heads);
 }
 
@@ -47,7 +77,7 @@ static void layout_memory(struct tower_run *run, struct sublayer_state *state) {
   }
 }
 
-/* Buffers of one sublayer; `like` (may be NULL) lends its own: nothing is kept for a backward then. */
+/* Buffers of one sublayer; `like` (may be NULL) lends all its own: nothing is kept for a backward then. */
 static void layout_sublayer(struct tower_run *run, int index, const struct sublayer_state *like) {
   const struct tower *tower = run->tower;
   struct sublayer_state *state = &run->states[index];
@@ -63,32 +93,34 @@ static void layout_sublayer(struct tower_run *run, int index, const struct subla
     state->rows = rows;
     state->in_rows = in_rows;
     /* LayerScale's gradient needs every branch, and the one before a recomputed block is not computed again. */
-    if (run->keep && tower->sublayers[index].layer_scale)
+    if (run->recompute && tower->sublayers[index].layer_scale)
       state->branch = take(run, rows * width);
     return;
   }
+  const struct sublayer *layer = &tower->sublayers[index];
+  const struct kept kept = run->keep && !run->recompute ? kept_of(run, layer) : (struct kept){true, true, true};
   state->mean = take_float(run, state->in_rows);
   state->rstd = take_float(run, state->in_rows);
-  state->h = take(run, state->in_rows * width);
-  state->branch = take(run, state->rows * width);
-  if (tower->sublayers[index].kind == SUBLAYER_ATTENTION) {
-    layout_attention(run, state, pooled);
-  } else if (tower->sublayers[index].kind == SUBLAYER_MLP) {
+  state->h = kept.h ? take(run, state->in_rows * width) : run->lent_h;
+  state->branch = kept.branch ? take(run, state->rows * width) : run->lent_branch;
+  if (layer->kind == SUBLAYER_ATTENTION) {
+    layout_attention(run, state, pooled, kept.mid);
+  } else if (layer->kind == SUBLAYER_MLP) {
     state->in = take(run, state->rows * tower->config->mlp_width);
-    state->mid = take(run, state->rows * tower->config->mlp_width);
+    state->mid = kept.mid ? take(run, state->rows * tower->config->mlp_width) : run->lent_mid;
   } else {
     layout_memory(run, state);
   }
 }
 
-/* The residual streams: one per sublayer when they are kept, one per block when blocks are recomputed, else a single
+/* The residual streams: one per sublayer that has a backward, one per block when blocks are recomputed, else a single
  * one in place. */
-static void layout_streams(struct tower_run *run) {
+static void layout_streams(struct tower_run *run, int first) {
   const struct tower *tower = run->tower;
   const int64_t all = (int64_t)run->batch * tower->tokens, width = tower->config->width;
-  float *shared = run->keep && !run->recompute ? NULL : take_float(run, all * width);
+  float *shared = run->keep && !run->recompute && first <= 0 ? NULL : take_float(run, all * width);
   for (int i = 0; i < tower->count; i++) {
-    const bool own = run->keep && (!run->recompute || i % 2 == 0);
+    const bool own = run->keep && (run->recompute ? i % 2 == 0 : i >= first);
     run->states[i].x = own ? take_float(run, all * width) : shared;
   }
   if (run->pooled)
@@ -97,12 +129,16 @@ static void layout_streams(struct tower_run *run) {
 
 static void layout_sublayers(struct tower_run *run) {
   const struct tower *tower = run->tower;
-  const struct sublayer_state *first[3][2] = {{NULL}}; /* by kind and whether it is pooled */
-  layout_streams(run);
+  const struct sublayer_state *lender[3][2] = {{NULL}}; /* by kind and whether it is pooled */
+  const int first = tower_first_trainable(tower, run->model->switches.skip_frozen);
+  layout_streams(run, first);
+  if (run->keep && !run->recompute)
+    layout_lent(run);
   for (int i = 0; i < tower->count; i++) {
-    const struct sublayer_state **like = &first[tower->sublayers[i].kind][state_is_pooled(run, i)];
-    layout_sublayer(run, i, run->keep && !run->recompute ? NULL : *like);
-    if (!*like)
+    const struct sublayer_state **like = &lender[tower->sublayers[i].kind][state_is_pooled(run, i)];
+    const bool shares = !run->keep || run->recompute || i < first;
+    layout_sublayer(run, i, shares ? *like : NULL);
+    if (shares && !*like)
       *like = &run->states[i];
   }
 }

@@ -10,12 +10,12 @@
 #include "base/random.h"
 #include "model/model.h"
 #include "op_times.h"
+#include "pace.h"
 #include "train/optimizer.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { RUNS = 7, PRODUCT_RUNS = 10 };
 static struct device *device;
@@ -26,71 +26,67 @@ static const char *model_name = "ViT-B-16-quickgelu";
 static double product_rate; /* FLOP/s */
 static long first_kilobytes;
 
-static long peak_kilobytes(void) {
-  struct rusage usage;
-  return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss : 0;
-}
-
 static int compare_doubles(const void *a, const void *b) {
   return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
 }
 
-/* Seconds of one step. */
-static double time_step(void (*step)(void *), void *context) {
+struct step {
+  void (*run)(void *context);
+  void *context;
+};
+static double time_step(void *opaque) {
+  const struct step *step = opaque;
   const double start = clock_seconds();
-  step(context);
+  step->run(step->context);
   device->op->synchronize(device);
   return clock_seconds() - start;
 }
 
 /* The classes of one step, each operation waited for. */
-static struct op_times split_step(void (*step)(void *), void *context, double *seconds) {
+static struct op_times split_step(struct step *step, double *seconds) {
   op_times_attach(device);
-  *seconds = time_step(step, context);
+  *seconds = time_step(step);
   return op_times_detach(device);
 }
 
 /* Median, best and worst of RUNS steps. */
-static void measure_freely(const char *name, double items, void (*step)(void *), void *context) {
+static void measure_freely(const char *name, double items, struct step *step) {
   double seconds[RUNS], split_seconds;
-  const struct op_times times = split_step(step, context, &split_seconds);
+  const struct op_times times = split_step(step, &split_seconds);
   const double flops = op_times_flops(&times);
   const uint64_t allocations = memory_count_allocations();
   for (int i = 0; i < RUNS; i++)
-    seconds[i] = time_step(step, context);
+    seconds[i] = time_step(step);
   qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
   const double median = seconds[RUNS / 2];
   printf("%-12s %8.3f /s (best %.3f, worst %.3f), %.1f GFLOP each: %.1f GFLOP/s, %.1f %% of the product rate; "
          "%llu allocations, %.2f GB\n",
          name, items / median, items / seconds[0], items / seconds[RUNS - 1], 1e-9 * flops / items,
          1e-9 * flops / median, 100 * flops / median / product_rate,
-         (unsigned long long)(memory_count_allocations() - allocations), 1e-6 * (double)(peak_kilobytes()));
+         (unsigned long long)(memory_count_allocations() - allocations), 1e-6 * (double)pace_peak_kilobytes());
   op_times_print(&times, split_seconds, stdout);
   fflush(stdout);
 }
 
-static void measure_paced(double items, void (*step)(void *), void *context) {
+static void measure_paced(double items, struct step *step) {
   double split_seconds;
-  char line[16];
-  const struct op_times times = split_step(step, context, &split_seconds);
+  const struct op_times times = split_step(step, &split_seconds);
   printf("{\"items\": %.0f, \"gflop\": %.3f, \"product_gflops\": %.1f}\n", items, 1e-9 * op_times_flops(&times),
          1e-9 * product_rate);
   fflush(stdout);
-  while (fgets(line, sizeof line, stdin)) {
-    printf("{\"seconds\": %.6f}\n", time_step(step, context));
-    fflush(stdout);
-  }
-  printf("{\"gigabytes\": %.3f, \"shares\": {", 1e-6 * (double)(peak_kilobytes() - first_kilobytes));
+  pace_steps(time_step, step);
+  printf("{\"gigabytes\": %.3f, \"shares\": {", 1e-6 * (double)(pace_peak_kilobytes() - first_kilobytes));
   for (int i = 0; i < OP_CLASSES; i++)
     printf("\"%s\": %.4f%s", op_class_name(i), times.seconds[i] / split_seconds, i + 1 < OP_CLASSES ? ", " : "}}\n");
 }
 
-static void measure(const char *name, double items, void (*step)(void *), void *context) {
-  step(context); /* warms up: primitives, scratch, first touch */
+static void measure(const char *name, double items, void (*run)(void *context), void *context) {
+  struct step step = {run, context};
+  time_step(&step); /* warms up: primitives, scratch, first touch */
   if (paced)
-    measure_paced(items, step, context);
+    measure_paced(items, &step);
   else
-    measure_freely(name, items, step, context);
+    measure_freely(name, items, &step);
 }
 
 static void run_product(void *call) {
@@ -124,7 +120,7 @@ static void measure_product(void) {
                            .y = block + (size_t)(rows * in + in * out) * size};
   double best = INFINITY;
   for (int i = 0; i < PRODUCT_RUNS; i++)
-    best = fmin(best, time_step(run_product, &product));
+    best = fmin(best, time_step(&(struct step){run_product, &product}));
   product_rate = 2.0 * (double)(rows * in * out) / best;
   device->op->release(device, block);
   if (!paced)
@@ -336,7 +332,7 @@ int main(int argc, char **argv) {
   if (device_open("cpu", threads, &device) != STATUS_OK)
     fatal("%s", error_message());
   measure_product();
-  first_kilobytes = peak_kilobytes();
+  first_kilobytes = pace_peak_kilobytes();
   for (int i = 1; i < argc; i++) {
     const bool all = items == 0 && i == argc - 1;
     if (all || strcmp(argv[i], "forward") == 0)

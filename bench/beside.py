@@ -1,10 +1,12 @@
-"""bench_step beside PyTorch on the same cores: a table of rates, ratios and shares of the product rate.
+"""The programs of bench/ beside PyTorch and Pillow on the same cores: rates, ratios, shares of the product rate.
 
-usage: python3 bench/beside.py [--bench build/dev/bench/bench_step] [--threads N] [--rounds N] [--eager] [STEP...]
-  STEP   forward distill cached contrastive, or one of them with :fp32 (all of both precisions when none is given)
+usage: python3 bench/beside.py [--bench build/dev/bench] [--threads N] [--rounds N] [--eager] [STEP...]
+  STEP   forward, distill, cached, contrastive (B/16 at 224), each also as STEP:fp32;
+         pixels:eval, pixels:train (per core), ranks (5,000 images x 25,000 texts, both ways); all of them by default
 
 Both sides run one step in turn (ours, each variant of the peer, ours, ...), so that a drifting clock or a neighbour
-meets all alike; rates are medians. The best variant of the peer counts. Needs torch in the Python that runs this.
+meets all alike; rates are medians. The best variant of the peer counts. Needs torch in the Python that runs this;
+pixels need torchvision and Pillow.
 """
 import argparse
 import json
@@ -12,10 +14,13 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
-STEPS = ("forward", "distill", "cached", "contrastive")
+PASSES = ("forward", "distill", "cached", "contrastive")
+STEPS = (*PASSES, *(f"{name}:fp32" for name in PASSES), "pixels:eval", "pixels:train", "ranks")
 BATCH = {"contrastive": 16}
+HERE = os.path.dirname(os.path.abspath(__file__))
 # A heap that gives nothing back: otherwise page faults cost PyTorch up to a third.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "8589934592", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 
@@ -49,47 +54,77 @@ class Side:
         return self.ready["items"] / statistics.median(self.seconds)
 
 
-def compare(options, step, precision):
+def photograph(path):
+    """500 x 375, smooth shapes and grain: about 75 kB, as pictures of that size are."""
+    import numpy
+    from PIL import Image
+    random = numpy.random.default_rng(1)
+    coarse = (128 + 50 * random.normal(size=(12, 16, 3)).clip(-2, 2)).astype("uint8")
+    smooth = numpy.asarray(Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC)).astype(int)
+    grain = random.normal(scale=12, size=smooth.shape).astype(int)
+    Image.fromarray((smooth + grain).clip(0, 255).astype("uint8")).save(path, quality=90)
+
+
+def commands(options, step, detail, folder):
+    """Ours, and the peer's variants by name."""
+    peer = [sys.executable, os.path.join(HERE, "peer.py"), step]
+    if step == "ranks":
+        return [f"{options.bench}/bench_rank", "--paced"], {"argsort": [*peer, "eager", "fp32"]}
+    if step == "pixels":
+        picture = os.path.join(folder, "picture.jpg")
+        photograph(picture)
+        ours = [f"{options.bench}/bench_pixels", "--paced", *(["--train"] if detail == "train" else []), picture]
+        return ours, {"Pillow": [*peer, detail, "fp32", "--threads", "1", "--file", picture]}
     shape = ["--batch", str(BATCH.get(step, 20)), "--threads", str(options.threads)]
-    peer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer.py")
-    ours = Side("memclip", [options.bench, "--paced", step, "--precision", precision, *shape])
-    peers = [Side(f"PyTorch {variant}", [sys.executable, peer, step, variant, precision, *shape], MALLOC)
-             for variant in (("eager",) if options.eager else ("eager", "compiled"))]
-    for _ in range(options.rounds):
+    precision = detail or "bf16"
+    return [f"{options.bench}/bench_step", "--paced", step, "--precision", precision, *shape], \
+        {variant: [*peer, variant, precision, *shape] for variant in ["eager", "compiled"][:1 if options.eager else 2]}
+
+
+def compare(options, step, detail):
+    with tempfile.TemporaryDirectory() as folder:
+        command, peers = commands(options, step, detail, folder)
+        ours = Side("memclip", command)
+        peers = [Side(name, words, MALLOC) for name, words in peers.items()]
+        for _ in range(options.rounds):
+            for side in (ours, *peers):
+                time.sleep(0.02)  # until the threads of the last one sleep
+                side.step()
         for side in (ours, *peers):
-            time.sleep(0.02)  # until the threads of the last one sleep
-            side.step()
-    for side in (ours, *peers):
-        side.close()
+            side.close()
     return ours, peers
 
 
-def show(step, precision, ours, peers):
+def show(name, ours, peers):
     best = max(peers, key=Side.rate)
-    gflops, limit = ours.ready["gflop"] / statistics.median(ours.seconds), ours.ready["product_gflops"]
-    each = ", ".join(f"{side.name.split()[1]} {side.rate():.2f}" for side in peers)
-    print(f"{step:<12} {precision}  {ours.rate():8.2f} /s  {best.rate():8.2f} /s ({each})  {ours.rate() / best.rate():5.2f}x"
-          f"  {gflops:6.0f} of {limit:.0f} GFLOP/s = {gflops / limit:4.0%}"
-          f"  {ours.last['gigabytes']:5.2f} / {min(side.last['gigabytes'] for side in peers):5.2f} GB")
-    print("    " + ", ".join(f"{name} {share:.1%}" for name, share in ours.last["shares"].items() if share > 0),
-          flush=True)
+    each = ", ".join(f"{side.name} {side.rate():.2f}" for side in peers)
+    line = f"{name:<17} {ours.rate():8.2f} /s  {best.rate():8.2f} /s  {ours.rate() / best.rate():5.2f}x  ({each})"
+    if "gflop" in ours.ready:
+        rate, limit = ours.ready["gflop"] / statistics.median(ours.seconds), ours.ready["product_gflops"]
+        line += f"  {rate:.0f} of {limit:.0f} GFLOP/s = {rate / limit:.0%}"
+        line += f"  {ours.last['gigabytes']:.2f} and {min(side.last['gigabytes'] for side in peers):.2f} GB"
+    print(line)
+    if "shares" in ours.last:
+        print("    " + ", ".join(f"{what} {share:.1%}" for what, share in ours.last["shares"].items() if share > 0))
+    sys.stdout.flush()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP")
-    parser.add_argument("--bench", default="build/dev/bench/bench_step")
+    parser.add_argument("--bench", default="build/dev/bench", help="folder of the programs")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes minutes the first time")
     options = parser.parse_args()
-    print(f"{'step':<12} {'':4}  {'memclip':>11}  {'PyTorch, the best variant':<45} {'ratio':>5}  of the product rate,"
-          "  memory grown by ours / peer")
-    for name in options.steps or [*STEPS, *(f"{step}:fp32" for step in STEPS)]:
-        step, _, precision = name.partition(":")
-        if step not in STEPS or precision not in ("", "bf16", "fp32"):
-            parser.error(f"unknown step {name}")
-        show(step, precision or "bf16", *compare(options, step, precision or "bf16"))
+    for name in options.steps:
+        if name not in STEPS:
+            parser.error(f"unknown step {name}: {', '.join(STEPS)}")
+    print(f"{'step':<17} {'memclip':>11}  {'best peer':>11}  {'ratio':>6}  (peers)  speed of the product rate"
+          "  memory grown, ours and the peer's")
+    for name in options.steps or STEPS:
+        step, _, detail = name.partition(":")
+        show(name, *compare(options, step, detail))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """The PyTorch side of bench/beside.py: the same steps as bench_step, as a careful PyTorch user would write them.
 
-usage: peer.py STEP VARIANT PRECISION [--batch N] [--threads N]
-  STEP       forward, distill, cached, contrastive
+usage: peer.py STEP VARIANT PRECISION [--batch N] [--threads N] [--file FILE.jpg]
+  STEP       forward, distill, cached, contrastive; pixels: FILE decoded, resized, normalised by Pillow and torchvision
+             (VARIANT eval: centre crop, train: random resized crop); ranks: both ways by sorting 5,000 x 25,000 scores
   VARIANT    eager or compiled (torch.compile; the frozen forward with its constants folded)
   PRECISION  bf16 (autocast, frozen weights kept in bf16) or fp32
 
 Protocol: a JSON line when ready; one step for every line read and its seconds as a JSON line; a last line at the end.
 ViT-B/16, QuickGELU, random weights; fused qkv and scaled_dot_product_attention; no checks, no graph below the first
-memory, one forward per network and micro-batch. Needs torch alone.
+memory, one forward per network and micro-batch. Needs torch; pixels need torchvision and Pillow too.
 """
 import argparse
 import json
@@ -127,6 +128,7 @@ def student_of(half):
 class Bench:
     def __init__(self, arguments):
         self.batch = arguments.batch
+        self.file, self.variant = arguments.file, arguments.variant
         self.half, self.compiled = arguments.precision == "bf16", arguments.variant == "compiled"
         self.images = torch.randn(arguments.batch, 3, SIZE, SIZE)
         self.step, self.items = getattr(self, arguments.step)()
@@ -189,12 +191,41 @@ class Bench:
         return step, self.batch
 
 
+    def pixels(self):
+        import io
+        from PIL import Image
+        import torchvision.transforms as T
+        bicubic = T.InterpolationMode.BICUBIC
+        crop = [T.RandomResizedCrop(SIZE, scale=(0.9, 1.0), interpolation=bicubic)] if self.variant == "train" \
+            else [T.Resize(SIZE, bicubic), T.CenterCrop(SIZE)]
+        transform = T.Compose([*crop, T.ToTensor(), T.Normalize((0.48145466, 0.4578275, 0.40821073),
+                                                                (0.26862954, 0.26130258, 0.27577711))])
+        with open(self.file, "rb") as file:
+            data = file.read()
+
+        def step():
+            for _ in range(100):
+                transform(Image.open(io.BytesIO(data)).convert("RGB"))
+        return step, 100
+
+    def ranks(self):
+        images = F.normalize(torch.randn(5000, JOINT), dim=1)
+        texts = F.normalize(torch.randn(25000, JOINT), dim=1)
+
+        def step():
+            scores = images @ texts.T
+            torch.argsort(scores, dim=1, descending=True)
+            torch.argsort(scores.T, dim=1, descending=True)
+        return step, 1
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("step", "variant", "precision"):
         parser.add_argument(name)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--file", default="")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)

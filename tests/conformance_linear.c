@@ -166,8 +166,87 @@ static void test_linear_square(struct conformance *c, enum dtype dtype) {
   c->device->op->forget_weights(c->device);
 }
 
+struct written {
+  int64_t rows, in, out;
+  struct tensor *x, *dy, *weight, *y, *dx;
+};
+
+static void check_products(struct conformance *c, enum dtype dtype, struct written *w, const char *what) {
+  const int64_t rows = w->rows, in = w->in, out = w->out;
+  c->device->op->linear(c->device, &(struct linear){.rows = rows,
+                                                    .in = in,
+                                                    .out = out,
+                                                    .dtype = dtype,
+                                                    .y_dtype = DTYPE_F32,
+                                                    .x = w->x->data,
+                                                    .weight = w->weight->data,
+                                                    .y = w->y->data});
+  c->device->op->linear_data_gradient(c->device, &(struct linear_data_gradient){.rows = rows,
+                                                                                .in = in,
+                                                                                .out = out,
+                                                                                .dtype = dtype,
+                                                                                .dx_dtype = DTYPE_F32,
+                                                                                .dy = w->dy->data,
+                                                                                .weight = w->weight->data,
+                                                                                .dx = w->dx->data});
+  const double *weight = tensor_read(c, w->weight);
+  double *y = conformance_doubles(c, rows * out), *dx = conformance_doubles(c, rows * in);
+  for (int64_t n = 0; n < rows * out; n++)
+    for (int64_t i = 0; i < in; i++)
+      y[n] += w->x->value[n / out * in + i] * weight[n % out * in + i];
+  for (int64_t n = 0; n < rows * in; n++)
+    for (int64_t o = 0; o < out; o++)
+      dx[n] += w->dy->value[n / in * out + o] * weight[o * in + n % in];
+  conformance_check_all(c, what, w->y, y, conformance_sum_bound(in, 30 * (double)in));
+  conformance_check_all(c, what, w->dx, dx, conformance_sum_bound(out, 30 * (double)out));
+}
+
+/* A weight that changes between products, by every operation that may write one; enough rows for a device to keep a
+ * packed copy. */
+static void test_linear_written(struct conformance *c, enum dtype dtype) {
+  const struct device_operations *op = c->device->op;
+  struct written w = {.rows = 1200, .in = conformance_size(c, 24), .out = conformance_size(c, 24)};
+  const int64_t count = w.in * w.out;
+  conformance_note(c, "in %d out %d", (int)w.in, (int)w.out);
+  w.x = tensor_random(c, dtype, w.rows * w.in, 1);
+  w.dy = tensor_random(c, dtype, w.rows * w.out, 1);
+  w.weight = tensor_random(c, dtype, count, 1);
+  w.y = tensor_result(c, DTYPE_F32, w.rows * w.out);
+  w.dx = tensor_result(c, DTYPE_F32, w.rows * w.in);
+  struct tensor *other = tensor_random(c, dtype, count, 1), *wide = tensor_random(c, DTYPE_F32, count, 1);
+  float *gradient = tensor_random(c, DTYPE_F32, count, 1)->data, *first = tensor_random(c, DTYPE_F32, count, 1)->data,
+        *second = tensor_from(c, DTYPE_F32, count, conformance_doubles(c, count))->data;
+  check_products(c, dtype, &w, "at first");
+  op->copy(c->device, w.weight->data, other->data, (size_t)count * dtype_size(dtype));
+  check_products(c, dtype, &w, "after copy");
+  op->cast(c->device, w.weight->data, dtype, wide->data, DTYPE_F32, count);
+  check_products(c, dtype, &w, "after cast");
+  if (dtype == DTYPE_F32) {
+    op->add(c->device, w.weight->data, other->data, 0.5, count);
+    check_products(c, dtype, &w, "after add");
+    op->fill(c->device, w.weight->data, count, 0.25f);
+    check_products(c, dtype, &w, "after fill");
+  }
+  op->adamw(c->device, &(struct adamw){.count = count,
+                                       .step = 1,
+                                       .parameter = dtype == DTYPE_F32 ? w.weight->data : wide->data,
+                                       .gradient = gradient,
+                                       .first_moment = first,
+                                       .second_moment = second,
+                                       .compute = dtype == DTYPE_F32 ? NULL : w.weight->data,
+                                       .lr = 0.1,
+                                       .beta1 = 0.9,
+                                       .beta2 = 0.98,
+                                       .eps = 1e-6,
+                                       .gradient_scale = 1});
+  check_products(c, dtype, &w, "after AdamW");
+  op->zero(c->device, w.weight->data, (size_t)count * dtype_size(dtype));
+  check_products(c, dtype, &w, "after zero");
+}
+
 const struct conformance_case conformance_linear[] = {{"linear", test_linear},
                                                       {"linear_data_gradient", test_linear_data_gradient},
                                                       {"linear_weight_gradient", test_linear_weight_gradient},
                                                       {"linear, frozen square weight", test_linear_square},
+                                                      {"linear, weight written between", test_linear_written},
                                                       {0}};

@@ -20,16 +20,20 @@ static void cpu_release(struct device *self, void *block) {
   memory_release(block);
 }
 
+void cpu_weights_written(struct cpu_device *cpu, const void *from, size_t bytes) {
+  onednn_weights_written(cpu->onednn, from, bytes);
+}
+
 static void cpu_copy(struct device *self, void *to, const void *from, size_t bytes) {
-  (void)self;
   if (bytes)
     memmove(to, from, bytes);
+  cpu_weights_written(cpu_from_device(self), to, bytes);
 }
 
 static void cpu_zero(struct device *self, void *block, size_t bytes) {
-  (void)self;
   if (bytes)
     memset(block, 0, bytes);
+  cpu_weights_written(cpu_from_device(self), block, bytes);
 }
 
 static void cpu_synchronize(struct device *self) {

@@ -54,6 +54,9 @@ const struct cpu_kernels *cpu_isa_product_kernels(enum isa isa);
  */
 void *cpu_scratch(struct cpu_device *cpu, enum cpu_scratch_slot slot, size_t bytes);
 
+/* Told by every operation that may write a weight: packed copies of it are made anew. */
+void cpu_weights_written(struct cpu_device *cpu, const void *from, size_t bytes);
+
 /* rows cut into `count` chunks of `rows` rows each, the last one shorter; independent of the number of threads. */
 struct cpu_chunks {
   int64_t rows, count;

@@ -9,9 +9,9 @@ static int64_t piece_length(int64_t first, int64_t count) {
 }
 
 void cpu_fill(struct device *self, float *x, int64_t count, float value) {
-  (void)self;
   for (int64_t i = 0; i < count; i++)
     x[i] = value;
+  cpu_weights_written(cpu_from_device(self), x, (size_t)count * sizeof *x);
 }
 
 void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
@@ -30,6 +30,7 @@ void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *fr
     else
       kernel->cpu_kernel_narrow((bf16 *)to + first, (const float *)from + first, length);
   }
+  cpu_weights_written(cpu_from_device(self), to, (size_t)count * dtype_size(to_dtype));
 }
 
 /* y += scale x */
@@ -38,4 +39,5 @@ void cpu_add(struct device *self, float *y, const float *x, double scale, int64_
 #pragma omp parallel for num_threads(self->threads) if (count > PIECE_ELEMENTS)
   for (int64_t first = 0; first < count; first += PIECE_ELEMENTS)
     kernel->cpu_kernel_add_scaled(y + first, x + first, (float)scale, piece_length(first, count));
+  cpu_weights_written(cpu_from_device(self), y, (size_t)count * sizeof *y);
 }

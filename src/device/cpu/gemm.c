@@ -26,7 +26,7 @@ static int64_t or_dense(int64_t stride, int64_t columns) {
   return stride ? stride : columns;
 }
 
-/* bf16 operands multiplied in fp32. Of a frozen b the widened, packed copy is kept. */
+/* bf16 operands multiplied in fp32. Of a kept b the widened, packed copy is kept. */
 static void multiply_widened(struct cpu_device *cpu, const struct gemm *call) {
   int64_t b_rows = call->b_transposed ? call->n : call->k, b_columns = call->b_transposed ? call->k : call->n;
   struct gemm wide = *call;
@@ -34,7 +34,7 @@ static void multiply_widened(struct cpu_device *cpu, const struct gemm *call) {
   wide.b_key = call->b;
   wide.a = widen(cpu, CPU_SCRATCH_OPERAND_A, call->a, call->m, call->k, or_dense(call->a_stride, call->k));
   wide.a_stride = wide.b_stride = 0;
-  if (!call->b_frozen || !onednn_is_packed(cpu->onednn, &wide))
+  if (!call->b_kept || !onednn_is_packed(cpu->onednn, &wide))
     wide.b = widen(cpu, CPU_SCRATCH_OPERAND_B, call->b, b_rows, b_columns, or_dense(call->b_stride, b_columns));
   if (call->c_dtype == DTYPE_BF16) {
     int64_t stride = or_dense(call->c_stride, call->n);

@@ -6,12 +6,12 @@
 
 /* c[m,n] (+)= a[m,k] . B (+ bias[n]), B = b[k,n] or, when b_transposed, the transpose of b[n,k]. Leading dimensions
  * (elements from one row to the next) of 0 mean dense. a, b are `dtype`, c is c_dtype (dtype or fp32), bias fp32 or
- * NULL. b_frozen: b never changes until weights are forgotten, so a packed copy of it is kept (b dense), under the
- * pointer b_key (NULL: b). */
+ * NULL. b_kept: a packed copy of b (dense) is kept under the pointer b_key (NULL: b) until weights are forgotten;
+ * whoever writes b tells cpu_weights_written. */
 struct gemm {
   int64_t m, n, k, a_stride, b_stride, c_stride;
   enum dtype dtype, c_dtype;
-  bool b_transposed, b_frozen, accumulate;
+  bool b_transposed, b_kept, accumulate;
   const void *a, *b, *b_key;
   const float *bias;
   void *c;

@@ -1,6 +1,14 @@
 /* Linear layers: three matrix products. */
 #include "device/cpu/gemm.h"
 
+/* A product with a packed weight is 15 to 20 % faster; packing a weight that was trained costs as much as a product of
+ * a few hundred rows. */
+enum { ROWS_WORTH_PACKING = 1024 };
+
+static bool keeps_weight(bool frozen, int64_t rows) {
+  return frozen || rows >= ROWS_WORTH_PACKING;
+}
+
 /* y = x W' + bias */
 void cpu_linear(struct device *self, const struct linear *call) {
   gemm_multiply(cpu_from_device(self), &(struct gemm){.m = call->rows,
@@ -9,7 +17,7 @@ void cpu_linear(struct device *self, const struct linear *call) {
                                                       .dtype = call->dtype,
                                                       .c_dtype = call->y_dtype,
                                                       .b_transposed = !call->transposed,
-                                                      .b_frozen = call->frozen,
+                                                      .b_kept = keeps_weight(call->frozen, call->rows),
                                                       .a = call->x,
                                                       .b = call->weight,
                                                       .bias = call->bias,
@@ -24,7 +32,7 @@ void cpu_linear_data_gradient(struct device *self, const struct linear_data_grad
                                                       .dtype = call->dtype,
                                                       .c_dtype = call->dx_dtype,
                                                       .b_transposed = call->transposed,
-                                                      .b_frozen = call->frozen,
+                                                      .b_kept = keeps_weight(call->frozen, call->rows),
                                                       .accumulate = call->accumulate,
                                                       .a = call->dy,
                                                       .b = call->weight,

@@ -1,6 +1,6 @@
-/* Matrix products by oneDNN: primitives made once per shape, work space given by the caller, frozen operands packed
- * once. Only the descriptors differ between its 2.x and 3.x interfaces; `struct layout` and the create_* functions hide
- * that. */
+/* Matrix products by oneDNN: primitives made once per shape, work space given by the caller, weights packed once
+ * and again when they were written. Only the descriptors differ between its 2.x and 3.x interfaces; `struct layout` and
+ * the create_* functions hide that. */
 #include "device/cpu/onednn.h"
 #include "base/memory.h"
 #include <dnnl.h>
@@ -54,6 +54,8 @@ struct product {
 
 struct packed_weight {
   const void *source;
+  size_t source_bytes;
+  bool stale;      /* the source was written since */
   bool transposed; /* how the source was read: a square matrix packs to the same layout both ways */
   struct layout layout;
   void *block;
@@ -277,29 +279,19 @@ static void product_run(struct onednn *library, struct product *product, void *c
   CHECK(dnnl_stream_wait(library->stream));
 }
 
-/* ---- packed copies of frozen operands */
+/* ---- packed copies of weights */
 
-static void *find_packed(const struct onednn *library, const struct gemm *call, const struct product *product) {
+static struct packed_weight *find_packed(const struct onednn *library, const struct gemm *call,
+                                         const struct product *product) {
   const void *source = call->b_key ? call->b_key : call->b;
   for (struct packed_weight *packed = library->packed; packed; packed = packed->next)
     if (packed->source == source && packed->transposed == call->b_transposed &&
         dnnl_memory_desc_equal(DESC(&packed->layout), DESC(&product->b)))
-      return packed->block;
+      return packed;
   return NULL;
 }
 
-static void *pack_weight(struct onednn *library, const struct gemm *call, const struct product *product) {
-  void *kept = find_packed(library, call, product);
-  if (kept)
-    return kept;
-  struct packed_weight *packed = memory_allocate(sizeof *packed, "packed weight");
-  packed->source = call->b_key ? call->b_key : call->b;
-  packed->transposed = call->b_transposed;
-  packed->block = memory_allocate(dnnl_memory_desc_get_size(DESC(&product->b)), "packed weight");
-  packed->next = library->packed;
-  library->packed = packed;
-  layout_clone(&packed->layout, &product->b);
-
+static void pack(struct onednn *library, const struct gemm *call, struct packed_weight *packed) {
   struct layout plain;
   layout_strided(&plain, call->k, call->n, call->b_transposed ? 1 : call->n, call->b_transposed ? call->k : 1,
                  call->dtype);
@@ -319,7 +311,34 @@ static void *pack_weight(struct onednn *library, const struct gemm *call, const 
   dnnl_memory_destroy(from);
   dnnl_memory_destroy(to);
   layout_release(&plain);
+  packed->stale = false;
+}
+
+static void *packed_weight(struct onednn *library, const struct gemm *call, const struct product *product) {
+  struct packed_weight *packed = find_packed(library, call, product);
+  if (!packed) {
+    packed = memory_allocate(sizeof *packed, "packed weight");
+    *packed = (struct packed_weight){
+        .source = call->b_key ? call->b_key : call->b,
+        .source_bytes = (size_t)(call->k * call->n) * (call->b_key ? sizeof(bf16) : dtype_size(call->dtype)),
+        .stale = true,
+        .transposed = call->b_transposed,
+        .block = memory_allocate(dnnl_memory_desc_get_size(DESC(&product->b)), "packed weight"),
+        .next = library->packed};
+    layout_clone(&packed->layout, &product->b);
+    library->packed = packed;
+  }
+  if (packed->stale)
+    pack(library, call, packed);
   return packed->block;
+}
+
+void onednn_weights_written(struct onednn *library, const void *from, size_t bytes) {
+  const char *start = from, *end = start + bytes;
+  for (struct packed_weight *packed = library->packed; packed; packed = packed->next) {
+    const char *source = packed->source;
+    packed->stale = packed->stale || (source < end && start < source + packed->source_bytes);
+  }
 }
 
 void onednn_forget_weights(struct onednn *library) {
@@ -347,19 +366,20 @@ static struct product *find_multiply(struct onednn *library, const struct gemm *
                             .dtype = call->dtype,
                             .c_dtype = call->c_dtype,
                             .b_transposed = call->b_transposed,
-                            .b_packed = call->b_frozen,
+                            .b_packed = call->b_kept,
                             .accumulate = call->accumulate,
                             .bias = call->bias != NULL};
   return product_find(library, &key);
 }
 
 bool onednn_is_packed(struct onednn *library, const struct gemm *call) {
-  return find_packed(library, call, find_multiply(library, call)) != NULL;
+  const struct packed_weight *packed = find_packed(library, call, find_multiply(library, call));
+  return packed && !packed->stale;
 }
 
 void onednn_multiply(struct onednn *library, const struct gemm *call, struct onednn_scratch scratch) {
   struct product *product = find_multiply(library, call);
-  void *b = call->b_frozen ? pack_weight(library, call, product) : (void *)call->b;
+  void *b = call->b_kept ? packed_weight(library, call, product) : (void *)call->b;
   product_run(library, product, (void *[]){(void *)call->a, b, call->c, (void *)call->bias}, scratch);
 }
 

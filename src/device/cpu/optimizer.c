@@ -19,6 +19,9 @@ void cpu_adamw(struct device *self, const struct adamw *call) {
   for (int64_t first = 0; first < call->count; first += PIECE_ELEMENTS)
     cpu->kernel->cpu_kernel_adamw(call, &factors, first,
                                   call->count - first < PIECE_ELEMENTS ? call->count - first : PIECE_ELEMENTS);
+  cpu_weights_written(cpu, call->parameter, (size_t)call->count * sizeof *call->parameter);
+  if (call->compute)
+    cpu_weights_written(cpu, call->compute, (size_t)call->count * sizeof *call->compute);
 }
 
 /* Pieces of a fixed size, added in order: the same for any number of threads. */

@@ -18,23 +18,30 @@ static inline vfloat rounded(vfloat v, bool to_bf16) {
   return to_bf16 ? v_widen(v_narrow(v)) : v;
 }
 
+/* `n` elements from i on, at most LANES; a constant n makes whole loads and stores of them. */
+static inline __attribute__((always_inline)) void adamw_vector(const struct adamw *call, const struct adamw_factors *f,
+                                                               int64_t i, int64_t n, bool bf16_state) {
+  vfloat g = rounded(v_load_part(call->gradient + i, n) * f->gradient_scale, bf16_state);
+  vfloat m = rounded(v_load_part(call->first_moment + i, n) * f->beta1 + g * f->rest1, bf16_state);
+  vfloat v = rounded(v_load_part(call->second_moment + i, n) * f->beta2 + g * g * f->rest2, bf16_state);
+  vfloat step = f->rate * m / (square_root(v) * f->root_scale + f->eps);
+  vfloat p = rounded(v_load_part(call->parameter + i, n) * f->shrink - step, bf16_state);
+  v_store_part(call->first_moment + i, m, n);
+  v_store_part(call->second_moment + i, v, n);
+  v_store_part(call->parameter + i, p, n);
+  if (call->compute)
+    v_store_bf16_part(call->compute + i, p, n);
+  if (call->zero_gradient)
+    v_store_part(call->gradient + i, (vfloat){0}, n);
+}
+
 static inline void adamw_elements(const struct adamw *call, const struct adamw_factors *f, int64_t first, int64_t count,
                                   bool bf16_state) {
-  for (int64_t i = first; i < first + count; i += LANES) {
-    int64_t n = first + count - i < LANES ? first + count - i : LANES;
-    vfloat g = rounded(v_load_part(call->gradient + i, n) * f->gradient_scale, bf16_state);
-    vfloat m = rounded(v_load_part(call->first_moment + i, n) * f->beta1 + g * f->rest1, bf16_state);
-    vfloat v = rounded(v_load_part(call->second_moment + i, n) * f->beta2 + g * g * f->rest2, bf16_state);
-    vfloat step = f->rate * m / (square_root(v) * f->root_scale + f->eps);
-    vfloat p = rounded(v_load_part(call->parameter + i, n) * f->shrink - step, bf16_state);
-    v_store_part(call->first_moment + i, m, n);
-    v_store_part(call->second_moment + i, v, n);
-    v_store_part(call->parameter + i, p, n);
-    if (call->compute)
-      v_store_bf16_part(call->compute + i, p, n);
-    if (call->zero_gradient)
-      v_store_part(call->gradient + i, (vfloat){0}, n);
-  }
+  int64_t i = first, end = first + count;
+  for (; i + LANES <= end; i += LANES)
+    adamw_vector(call, f, i, LANES, bf16_state);
+  if (i < end)
+    adamw_vector(call, f, i, end - i, bf16_state);
 }
 
 void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_factors *f, int64_t first,

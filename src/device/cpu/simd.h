@@ -33,12 +33,17 @@ static inline void v_store(float *p, vfloat v) {
   memcpy(p, &v, sizeof v);
 }
 static inline vfloat v_load_part(const float *p, int64_t count) {
+  if (count == LANES) /* one instruction; a copy of unknown length is a call */
+    return v_load(p);
   vfloat v = {0};
   memcpy(&v, p, (size_t)count * sizeof *p);
   return v;
 }
 static inline void v_store_part(float *p, vfloat v, int64_t count) {
-  memcpy(p, &v, (size_t)count * sizeof *p);
+  if (count == LANES)
+    v_store(p, v);
+  else
+    memcpy(p, &v, (size_t)count * sizeof *p);
 }
 
 /* GCC 12 widens by pieces where one instruction does it. */

@@ -1,6 +1,6 @@
 /* Batches in order. Decoding threads fill a ring of slots; slot order is batch order, so the number of threads never
  * changes the data. A bad sample is replaced by order_replacement, counted and told to `bad_sample`; in evaluation
- * (`replace` false) it stays as a gray image, valid[i] = false. */
+ * (`replace` false), and where 100 replacements are bad too, it stays as a gray image, valid[i] = false. */
 #ifndef MEMCLIP_DATA_LOADER_H
 #define MEMCLIP_DATA_LOADER_H
 #include "data/image.h"
@@ -47,8 +47,7 @@ struct loader;
 struct loader *loader_open(const struct loader_options *options);
 /* Starts delivering from slot `slot` of `epoch`; epochs follow each other without end, `slots_per_epoch` slots each. */
 void loader_seek(struct loader *loader, int64_t epoch, int64_t slot, int64_t slots_per_epoch);
-/* Waits for the next slot. *waited_seconds += time spent waiting. NULL (error_message says which) when 100 replacements
- * of a sample were bad too. */
+/* Waits for the next slot. *waited_seconds += time spent waiting. */
 const struct batch *loader_next(struct loader *loader, double *waited_seconds);
 int64_t loader_bad_samples(const struct loader *loader);
 int64_t loader_samples(const struct loader *loader);

@@ -94,12 +94,11 @@ static void note_bad(struct slot *slot, int row, int attempt, int64_t sample) {
   }
   slot->bad[slot->bad_count++] = (struct bad_sample){
       .row = row, .attempt = attempt, .sample = sample, .reason = memory_copy_string(error_message(), "reason")};
-  if (attempt == ATTEMPTS_LIMIT)
-    slot->failed = true;
   pthread_mutex_unlock(&slot->lock);
 }
 
-/* In evaluation the place of a bad sample is kept: a gray image, and its caption if that can be read. */
+/* The place of a bad sample is kept in evaluation, and where no replacement is good: a gray image, and its caption if
+ * that can be read. */
 static void keep_place(struct slot *slot, int row, int64_t sample, const struct loader_options *options) {
   struct text *caption = &slot->texts[row];
   size_t bytes = (size_t)options->image_size * (size_t)options->image_size * 3;

@@ -80,7 +80,6 @@ void slot_begin(struct slot *slot, const struct loader_options *options, int64_t
   slot->batch.slot = number;
   slot->batch.count = left <= 0 ? 0 : left < options->batch ? (int)left : options->batch;
   slot->left = slot->batch.count;
-  slot->failed = false;
   forget_bad(slot);
   clear_tail(slot, options);
 }
@@ -91,7 +90,7 @@ static int compare_bad(const void *a, const void *b) {
                           : (x->attempt > y->attempt) - (x->attempt < y->attempt);
 }
 
-enum status slot_deliver(struct slot *slot, const struct loader_options *options) {
+void slot_deliver(struct slot *slot, const struct loader_options *options) {
   if (slot->bad_count > 1)
     qsort(slot->bad, (size_t)slot->bad_count, sizeof slot->bad[0], compare_bad);
   for (int i = 0; options->bad_sample && i < slot->bad_count; i++) {
@@ -99,10 +98,4 @@ enum status slot_deliver(struct slot *slot, const struct loader_options *options
     options->bad_sample(source_key(options->source, sample), source_location(options->source, sample),
                         slot->bad[i].reason);
   }
-  if (!slot->failed)
-    return STATUS_OK;
-  const struct bad_sample *last = &slot->bad[slot->bad_count - 1];
-  return error_set(STATUS_INPUT, "no good sample was found in a row of replacements; the last was %s of %s: %s",
-                   source_key(options->source, last->sample), source_location(options->source, last->sample),
-                   last->reason);
 }

@@ -17,14 +17,13 @@ struct slot {
   pthread_mutex_t lock; /* guards the bad samples */
   struct bad_sample *bad;
   int bad_count, bad_capacity;
-  bool failed; /* a row found no good sample */
 };
 void slot_allocate(struct slot *slot, const struct loader_options *options);
 void slot_release(struct slot *slot, const struct loader_options *options);
 /* Empties the slot for slot number `number` of `epoch`. */
 void slot_begin(struct slot *slot, const struct loader_options *options, int64_t epoch, int64_t number);
-/* Tells of the bad samples in row order. STATUS_INPUT when a row stayed without a sample. */
-enum status slot_deliver(struct slot *slot, const struct loader_options *options);
+/* Tells of the bad samples in row order. */
+void slot_deliver(struct slot *slot, const struct loader_options *options);
 
 /* Buffers of one thread. */
 struct loader_worker;

@@ -175,7 +175,8 @@ const struct key key_table[] = {
   PATH(data, stage_to, "''", PATH, FREE, TRAINING,
     "Directory on the node's own disk to which the node's share of the shards is copied first; empty reads them in place."),
   REAL(data, bad_sample_limit, "", "0.01", 0, 1, FREE, "pretrain distill finetune eval",
-    "Bad samples are replaced, counted and named in bad_samples.jsonl; the run fails when they exceed this share of those read."),
+    "Bad samples are replaced, counted and named in bad_samples.jsonl; the run fails when more than two exceed this share of those "
+    "read, or with 0 at the first."),
   LOGICAL(data, exif_orientation, ".false.", FIXED, ALL,
     "Turn images as their EXIF tag says. open_clip does not, so the default does not."),
   REAL(data, max_image_megapixels, "megapixels", "0", 0, 1e6, WARN, ALL,

@@ -90,8 +90,8 @@ void session_fetch(struct session *session, struct micro_batch *micro, int64_t s
   struct device *device = session->device;
   const struct batch *batch = loader_next(session->loader, waited_seconds);
   const size_t pixels = (size_t)session->model->config.image_height * (size_t)session->model->config.image_width * 3;
-  if (!batch)
-    fatal("the loader stopped: %s", error_message());
+  for (int i = 0; i < batch->count; i++)
+    session->rows_without_sample += !batch->valid[i];
   micro->count = batch->count;
   memcpy(micro->samples, batch->samples, (size_t)batch->count * sizeof *micro->samples);
   micro->step = step;

@@ -4,6 +4,7 @@
 #include "base/thread.h"
 #include "comm/comm.h"
 #include "report/report.h"
+#include "train/bad_samples.h"
 #include <math.h>
 
 struct encoder {
@@ -122,8 +123,6 @@ enum status encode_images(const struct encode_request *request, float *unit, flo
     const int64_t first = slot * stride + (int64_t)request->batch * comm_rank();
     if (first < count) {
       const struct batch *batch = loader_next(loader, &waited);
-      if (!batch)
-        fatal("the loader stopped: %s", error_message());
       encoder.device->op->copy_in(encoder.device, images, batch->images, pixels);
       encoder.valid = batch->count;
       if (request->watch) {
@@ -140,6 +139,7 @@ enum status encode_images(const struct encode_request *request, float *unit, flo
     }
     status = check_stop(&encoder, slot);
   }
+  bad_samples_share();
   *bad = loader_bad_samples(loader);
   comm_all_reduce(bad, 1, DTYPE_I64, COMM_SUM);
   if (status == STATUS_OK)

@@ -4,6 +4,7 @@
 #include "comm/comm.h"
 #include "io/checkpoint.h"
 #include "report/report.h"
+#include "train/bad_samples.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/snapshot.h"
@@ -27,13 +28,14 @@ struct loop {
   /* since the last report */
   double loss_sum, waiting, reducing, since, norm;
   int64_t steps_since;
+  double bad;           /* samples of all ranks */
   uint64_t allocations; /* inside steps, of all threads: none once every shape was seen */
   double recent_rate;   /* samples per second, for the progress line */
 };
 
 /* What the ranks exchange after every step: sums, then maxima. */
 struct step_sums {
-  double loss, waiting, reducing, bad, seen;
+  double loss, waiting, reducing, bad, seen, empty;
 };
 
 static void open_schedule(struct loop *loop) {
@@ -106,10 +108,20 @@ static void close_loop(struct loop *loop) {
   snapshot_close(loop->snapshot);
 }
 
-/* The bad samples of all ranks: the run goes on while their share stays below the limit. */
-static enum status check_bad_samples(const struct loop *loop, const struct step_sums *sums) {
+/* The bad samples of all ranks: the run goes on while their share stays below the limit. The first few say little about
+ * the share; only a limit of 0 forbids them. */
+static enum status check_bad_samples(struct loop *loop, const struct step_sums *sums) {
+  enum { FEW = 2 };
   const double limit = loop->session->settings->data.bad_sample_limit;
-  if (sums->bad <= limit * sums->seen || sums->bad < 3)
+  if (sums->bad > loop->bad)
+    bad_samples_share();
+  loop->bad = sums->bad;
+  if (sums->empty > 0)
+    return error_set(STATUS_INPUT,
+                     "no good sample was found for %.0f places of a batch, in 100 tries each: see bad_samples.jsonl in "
+                     "the run directory, and whether data.train and data.image name the pictures",
+                     sums->empty);
+  if (sums->bad <= limit * sums->seen || (limit > 0 && sums->bad <= FEW))
     return STATUS_OK;
   return error_set(STATUS_INPUT,
                    "%.0f of %.0f samples were bad, more than data.bad_sample_limit = %g allows: see bad_samples.jsonl "
@@ -129,15 +141,16 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   *sums = (struct step_sums){.waiting = timing.waiting_seconds,
                              .reducing = reducing,
                              .bad = (double)loader_bad_samples(session->loader),
-                             .seen = (double)loader_samples(session->loader)};
+                             .seen = (double)loader_samples(session->loader),
+                             .empty = (double)session->rows_without_sample};
   device->op->copy_out(device, &sums->loss, session->loss, sizeof sums->loss);
   comm_all_reduce(sums, sizeof *sums / sizeof(double), DTYPE_F64, COMM_SUM);
+  TRY(check_bad_samples(loop, sums));
   if (!isfinite(sums->loss))
     return error_set(STATUS_SYSTEM,
                      "the loss is not finite at step %lld: the last checkpoint is intact; lower optim.lr, raise "
                      "warmup_steps or set optim.clip_norm",
                      (long long)loop->progress.step + 1);
-  TRY(check_bad_samples(loop, sums));
   if (loop->value_schedule.base > 0)
     loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, loop->progress.step);
   loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.updates,
@@ -170,7 +183,7 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
   loop->steps_since++;
   const double rate = (double)(loop->steps_since * session->global_batch) / seconds;
   report_progress(&(struct report_progress){
-      .what = session->settings->run.stage,
+      .what = "step",
       .done = loop->progress.step,
       .total = session->total_steps,
       .loss = sums->loss,

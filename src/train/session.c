@@ -1,8 +1,10 @@
 #include "train/session.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/thread.h"
 #include "comm/comm.h"
 #include "report/report.h"
+#include "train/bad_samples.h"
 #include "train/snapshot.h"
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +149,7 @@ static enum status open_loader(struct session *session, bool short_captions, boo
       .replace = true,
       .threads = session_loader_threads(settings),
       .ring = 4,
-      .bad_sample = report_bad_sample};
+      .bad_sample = bad_samples_note};
   session->loader = loader_open(&options);
   return STATUS_OK;
 }
@@ -168,6 +170,36 @@ static enum status started_global_batch(const struct session *session, int64_t *
   return status;
 }
 
+/* The numbers near `wanted` that divide the global batch by `other`. */
+static void append_fitting(struct text *out, int64_t global_batch, int64_t other, int64_t wanted) {
+  int64_t below = 0, above = 0;
+  for (int64_t n = 1; n <= global_batch; n++)
+    if (global_batch % (n * other) == 0) {
+      below = n <= wanted ? n : below;
+      above = above == 0 && n > wanted ? n : above;
+    }
+  if (below)
+    text_append_format(out, "%lld%s", (long long)below, above ? " or " : "");
+  if (above)
+    text_append_format(out, "%lld", (long long)above);
+  if (!below && !above)
+    text_append_string(out, "none");
+}
+
+static enum status refuse_global_batch(const struct session *session) {
+  struct text ranks = {0}, batches = {0};
+  append_fitting(&ranks, session->global_batch, session->batch, comm_size());
+  append_fitting(&batches, session->global_batch, comm_size(), session->batch);
+  const enum status status = error_set(
+      STATUS_INPUT,
+      "the global batch of %lld cannot be met by %d ranks with data.batch_size %d: the product of ranks and batch_size "
+      "must divide it. Ranks that fit this batch_size: %s; batch_size that fits these ranks: %s",
+      (long long)session->global_batch, comm_size(), session->batch, ranks.data, batches.data);
+  text_release(&ranks);
+  text_release(&batches);
+  return status;
+}
+
 /* Global batch = batch x accumulation x ranks; a given one, or that of the checkpoint, must be met by accumulation. */
 static enum status plan_batches(struct session *session) {
   const struct settings *settings = session->settings;
@@ -178,10 +210,7 @@ static enum status plan_batches(struct session *session) {
   session->batch = (int)settings->data.batch_size;
   session->global_batch = wanted > 0 ? wanted : per_pass * settings->optim.accumulation;
   if (session->global_batch % per_pass != 0)
-    return error_set(STATUS_INPUT,
-                     "the global batch of %lld cannot be met by %d ranks with data.batch_size %d: the product of ranks "
-                     "and batch_size must divide it",
-                     (long long)session->global_batch, comm_size(), session->batch);
+    return refuse_global_batch(session);
   session->accumulation = session->global_batch / per_pass;
   session->samples_per_epoch =
       settings->data.samples_per_epoch > 0 ? settings->data.samples_per_epoch : source_count(session->train);

@@ -32,10 +32,11 @@ struct session {
   struct loader *loader;
   int batch; /* samples per micro-batch and rank */
   int64_t accumulation, global_batch, steps_per_epoch, total_steps, samples_per_epoch;
-  struct micro_batch *micro; /* [accumulation] */
-  int32_t *host_keep;        /* staging of kept patches */
-  int kept_patches;          /* 0: no patch dropout */
-  double *loss;              /* on the device */
+  struct micro_batch *micro;   /* [accumulation] */
+  int32_t *host_keep;          /* staging of kept patches */
+  int kept_patches;            /* 0: no patch dropout */
+  int64_t rows_without_sample; /* places of training batches for which 100 samples in a row were bad */
+  double *loss;                /* on the device */
   const char *default_words[1];
 };
 

@@ -1,0 +1,44 @@
+#include "train/bad_samples.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "comm/comm.h"
+#include "report/report.h"
+#include <string.h>
+
+/* Triples of texts, each with its NUL. */
+static struct text notes;
+
+static void append(const char *text) {
+  text_append(&notes, text, strlen(text) + 1);
+}
+
+void bad_samples_note(const char *key, const char *location, const char *reason) {
+  append(key);
+  append(location);
+  append(reason);
+}
+
+static void write_notes(const char *bytes, size_t size) {
+  const char *end = bytes + size, *part[3];
+  for (const char *p = bytes; p < end;) {
+    for (int i = 0; i < 3; i++, p += strlen(p) + 1)
+      part[i] = p;
+    report_bad_sample(part[0], part[1], part[2]);
+  }
+}
+
+void bad_samples_share(void) {
+  size_t *sizes = memory_allocate((size_t)comm_size() * sizeof *sizes, "bad samples"), total = 0;
+  comm_all_gather(&notes.length, sizes, sizeof *sizes);
+  for (int r = 0; r < comm_size(); r++)
+    total += sizes[r];
+  if (total > 0) {
+    char *all = memory_allocate(total, "bad samples");
+    comm_all_gather_varied(notes.data, all, sizes);
+    if (comm_rank() == 0)
+      write_notes(all, total);
+    memory_release(all);
+  }
+  text_release(&notes);
+  memory_release(sizes);
+}

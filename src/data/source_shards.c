@@ -67,7 +67,10 @@ static void count_samples(struct source *source) {
     for (int64_t i = 0; i < index->notes; i++)
       source_add_reason(source, "%s", index->note_texts[i]);
     if (left_out > 0) {
-      source_add_reason(source, "%s: %" PRId64 " samples left out: no image or no caption beside it",
+      source_add_reason(source,
+                        "%s: %" PRId64
+                        " samples left out: no image or no caption beside it (the members of a sample must "
+                        "stand side by side: unpack it, memclip-shards packs a folder so)",
                         source->paths[shard], left_out);
       source->skipped += left_out - 1;
     }

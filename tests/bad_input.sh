@@ -11,6 +11,7 @@ END
 refused_by() { # refused_by LAUNCH STATUS WORDS [memclip arguments]: exit status, the words in the message, the message once
   launch=$1 wanted=$2 words=$3
   shift 3
+  rm -rf "r$number"
   $launch memclip "$@" >out 2>&1
   status=$?
   [ "$status" = "$wanted" ] || { echo "$launch: exit status $status instead of $wanted"; cat out; return 1; }

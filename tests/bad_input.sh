@@ -180,14 +180,16 @@ ok "no space left" full
 ok "a run directory that cannot be made" refused 3 '/proc/none' good.nml --set run.directory=/proc/none
 ok "a run directory of another input, with the difference" refused 1 'optim.lr is 0.002, was 0.001' good.nml --set "run.directory='first'" --set optim.lr=2e-3 --set optim.max_steps=3
 two_runs() {
-  memclip good.nml --set "run.directory='two'" --set optim.epochs=2000 >/dev/null 2>&1 &
+  memclip good.nml --set "run.directory='two'" --set optim.epochs=2000 >two.log 2>&1 &
   pid=$!
   until grep -q running two/status.json 2>/dev/null; do sleep 0.1; done
   refused_by "" 1 "another run holds this directory: process $pid on" good.nml --set "run.directory='two'" --set optim.epochs=2000
   result=$?
   kill -INT $pid
   wait $pid
-  [ $? = 76 ] && return $result
+  status=$?
+  [ "$status" = 76 ] || { echo "the first run ended with $status"; tail two.log; return 1; }
+  return $result
 }
 ok "two runs in one directory" two_runs
 finish

@@ -147,6 +147,28 @@ ok "a cut JPEG, a caption that is not UTF-8, a huge picture are skipped, counted
 ok "bad samples are counted" grep -q '"train/bad_samples":[1-9]' trains/metrics.jsonl
 ok "too many bad samples end the run" shards "$PWD/spoilt.tar" 1 "more than data.bad_sample_limit" --set data.bad_sample_limit=0.001 --set optim.epochs=6
 ok "with a limit of 0 the first one does" shards "$PWD/spoilt.tar" 1 "more than data.bad_sample_limit = 0 allows" --set data.bad_sample_limit=0 --set optim.epochs=2
+val() { # val WORDS [arguments]: with spoilt held-out samples
+  words=$1
+  shift
+  trains "$world/train-000000.tar" "$words" --set data.val="$PWD/spoilt.tar" --set validation.every_epochs=1 --set data.max_image_megapixels=100 "$@"
+}
+val_named() {
+  val 'data.val: 3 of 63 samples are bad and left out' --set optim.epochs=2 && cat trains/bad_samples.jsonl &&
+    [ "$(wc -l <trains/bad_samples.jsonl)" = 3 ] && [ "$(grep -c '"val/bad_samples":3' trains/metrics.jsonl)" = 2 ]
+}
+ok "bad held-out samples are left out, counted and named once" val_named
+ok "too many of them end the run" set_key "data.val=$PWD/spoilt.tar" 1 'data.val: 3 of 63 samples were bad' --set validation.every_epochs=1 --set data.bad_sample_limit=0.02 \
+  --set data.max_image_megapixels=100
+evaluates() { # the run directory of the evaluation names them too, from both ranks
+  cat >eval.nml <<END
+&run stage='eval' directory='eval' precision='fp32' threads=1 /
+&model weights='trains/checkpoints/latest.h5' /
+&data val='$PWD/spoilt.tar' vocabulary='$world/vocabulary.bpe.gz' bad_sample_limit=0.5 max_image_megapixels=100 /
+&eval datasets='val' batch_size=4 /
+END
+  mpirun -n 2 memclip eval.nml >out 2>&1 && [ "$(wc -l <eval/bad_samples.jsonl)" = 3 ] && grep -q '_bad_images": 2' eval/results.json && grep -q '_bad_texts": 1' eval/results.json
+}
+ok "an evaluation keeps their places, counts and names them" evaluates
 for picture in spoil/*.jpg; do printf 'no picture' >"$picture"; done
 (cd spoil && tar cf ../hopeless.tar -- *)
 ok "no good picture at all" shards "$PWD/hopeless.tar" 1 'no good sample was found' --set data.bad_sample_limit=1

@@ -422,6 +422,92 @@ static enum status describe(const char *what, char *out, size_t size) {
   return status;
 }
 
+/* Gives the key another value of its type, in or out of its range. */
+static void change_value(const struct key *key, struct settings *settings) {
+  void *place = (char *)settings + key->offset;
+  struct text_list *texts = place;
+  struct integer_list *integers = place;
+  struct real_list *reals = place;
+  char *old;
+  switch (key->type) {
+  case KEY_TEXT:
+    old = *(char **)place;
+    *(char **)place = text_format("%sx", old);
+    memory_release(old);
+    break;
+  case KEY_INTEGER:
+    ++*(int64_t *)place;
+    break;
+  case KEY_REAL:
+    *(double *)place += 0.125;
+    break;
+  case KEY_LOGICAL:
+    *(bool *)place = !*(bool *)place;
+    break;
+  case KEY_TEXTS:
+    texts->items = memory_resize(texts->items, (size_t)(texts->count + 1) * sizeof *texts->items, "texts");
+    texts->items[texts->count++] = memory_copy_string("more", "text");
+    break;
+  case KEY_INTEGERS:
+    integers->items =
+        memory_resize(integers->items, (size_t)(integers->count + 1) * sizeof *integers->items, "integers");
+    integers->items[integers->count++] = 3;
+    break;
+  case KEY_REALS:
+    reals->items = memory_resize(reals->items, (size_t)(reals->count + 1) * sizeof *reals->items, "reals");
+    reals->items[reals->count++] = 3;
+    break;
+  }
+}
+
+/* One key differs: refused by name when it is fixed, told with "its results change" when that is warned about, told
+ * without when it is free, silent when the stage does not read it. */
+static void expect_rule(const struct key *key, const char *content, const char *used) {
+  struct settings s;
+  char *name = text_format("%s.%s is ", key->group, key->name);
+  assert_int_equal(read_settings(content, &s), STATUS_OK);
+  const bool read = key_serves(key, s.run.stage);
+  change_value(key, &s);
+  text_clear(&warnings);
+  text_append_string(&warnings, "");
+  const enum status status = input_compare_for_resume(&s, used, collect);
+  const bool told = strstr(warnings.data, name), change = strstr(warnings.data, "its results change");
+  if (!read)
+    assert_true(status == STATUS_OK && !told);
+  else if (key->on_resume == RESUME_FIXED)
+    assert_true(status == STATUS_INPUT && strstr(error_message(), name) && !told);
+  else
+    assert_true(status == STATUS_OK && told && change == (key->on_resume == RESUME_WARN));
+  settings_release(&s);
+  memory_release(name);
+}
+
+static void test_resume_rules(void **state) {
+  (void)state;
+  static const char *const inputs[] = {
+      MINIMAL "&memory layers=1 /", "&run stage='eval' directory='r' / &model weights='w' / &data val='v.tar' /",
+      "&run stage='distill' directory='r' / &teacher weights='t' / &data train='a' / &memory layers=0 /",
+      "&run stage='segment' directory='r' / &model weights='w' / &segment root='x' classes='c' /"};
+  int rules[3] = {0};
+  for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
+    struct settings s;
+    struct text used = {0};
+    assert_int_equal(read_settings(inputs[i], &s), STATUS_OK);
+    input_write_used(&s, &used);
+    for (size_t k = 0; k < key_table_count; k++) {
+      const bool absent = strcmp(key_table[k].group, "memory") == 0 && !s.memory.present;
+      const bool is_stage = strcmp(key_table[k].name, "stage") == 0;
+      if (absent || is_stage)
+        continue;
+      expect_rule(&key_table[k], inputs[i], used.data);
+      rules[key_table[k].on_resume]++;
+    }
+    settings_release(&s);
+    text_release(&used);
+  }
+  assert_true(rules[RESUME_FREE] > 20 && rules[RESUME_WARN] > 3 && rules[RESUME_FIXED] > 50);
+}
+
 static void test_describe(void **state) {
   (void)state;
   static char out[200000];
@@ -520,23 +606,12 @@ static void test_file(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_values),
-      cmocka_unit_test(test_groups),
-      cmocka_unit_test(test_syntax_failures),
-      cmocka_unit_test(test_names),
-      cmocka_unit_test(test_types),
-      cmocka_unit_test(test_defaults),
-      cmocka_unit_test(test_reading),
-      cmocka_unit_test(test_numbers),
-      cmocka_unit_test(test_set),
-      cmocka_unit_test(test_checks),
-      cmocka_unit_test(test_used_round_trip),
-      cmocka_unit_test(test_used_paths),
-      cmocka_unit_test(test_resume),
-      cmocka_unit_test(test_describe),
-      cmocka_unit_test(test_reference),
-      cmocka_unit_test(test_table),
-      cmocka_unit_test(test_file),
+      cmocka_unit_test(test_values),    cmocka_unit_test(test_groups),          cmocka_unit_test(test_syntax_failures),
+      cmocka_unit_test(test_names),     cmocka_unit_test(test_types),           cmocka_unit_test(test_defaults),
+      cmocka_unit_test(test_reading),   cmocka_unit_test(test_numbers),         cmocka_unit_test(test_set),
+      cmocka_unit_test(test_checks),    cmocka_unit_test(test_used_round_trip), cmocka_unit_test(test_used_paths),
+      cmocka_unit_test(test_resume),    cmocka_unit_test(test_resume_rules),    cmocka_unit_test(test_describe),
+      cmocka_unit_test(test_reference), cmocka_unit_test(test_table),           cmocka_unit_test(test_file),
       cmocka_unit_test(test_damage),
   };
   int failed = cmocka_run_group_tests_name("input", tests, NULL, NULL);

@@ -13,7 +13,7 @@ enum short_caption { SHORT_NONE, SHORT_FIRST_SENTENCE /* up to, not including, t
 struct loader_options {
   struct source *source;
   struct order order;
-  const struct tokenizer *tokenizer; /* NULL: no tokens */
+  const struct tokenizer *tokenizer; /* NULL: no tokens, and beside images no captions */
   int context_length;
   enum short_caption short_caption;
   bool short_tokens; /* fill the short arrays */

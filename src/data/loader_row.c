@@ -77,7 +77,8 @@ static enum status try_sample(struct slot *slot, int row, int64_t position, int6
   struct text *caption = &slot->texts[row];
   text_clear(caption);
   text_append(caption, "", 0);
-  TRY(source_read(options->source, sample, options->images ? &worker->bytes : NULL, caption));
+  const bool wanted = options->tokenizer || !options->images; /* else the caption is not even read */
+  TRY(source_read(options->source, sample, options->images ? &worker->bytes : NULL, wanted ? caption : NULL));
   text_append(caption, "", 0);
   if (!options->images)
     return STATUS_OK;
@@ -105,7 +106,7 @@ static void keep_place(struct slot *slot, int row, int64_t sample, const struct 
   if (options->images)
     memset(slot->batch.images + (size_t)row * bytes, GRAY, bytes);
   text_clear(caption);
-  if (source_read(options->source, sample, NULL, caption) != STATUS_OK)
+  if (options->tokenizer && source_read(options->source, sample, NULL, caption) != STATUS_OK)
     text_clear(caption);
   text_append(caption, "", 0);
 }

@@ -1,5 +1,5 @@
 /* Named tensors and texts in an HDF5 file (interface.md "HDF5 files"): little-endian IEEE, contiguous, the CRC32C of
- * its bytes as attribute `crc32c` of every dataset but lists of strings, creation order tracked, 1.10 format; dots of a
+ * its bytes as attribute `crc32c` of every dataset, creation order tracked, 1.10 format; dots of a
  * tensor's name become groups below a prefix. Not collective: one rank calls; its threads may. A file being written is
  * a temporary beside the final name until store_publish. Reading: STATUS_INPUT for what is missing, damaged or
  * misshapen; files of others may lack attributes and checksums, be compressed, and have any integer width; links into
@@ -28,7 +28,7 @@ enum status store_write(struct store *store, const char *name, enum dtype dtype,
 /* A hard link `alias` to the dataset `name`; the alias is recorded in the dataset's attribute "shared_by". */
 enum status store_link(struct store *store, const char *name, const char *alias);
 enum status store_write_text(struct store *store, const char *name, const char *text);
-/* A list of strings (variable-length UTF-8) as one dataset. */
+/* A list of UTF-8 strings as one dataset; each takes the room of the longest. */
 enum status store_write_strings(struct store *store, const char *name, const char *const *strings, int64_t count);
 enum status store_write_number(struct store *store, const char *name, double value); /* scalar attribute-like dataset */
 enum status store_write_attribute(struct store *store, const char *key,

@@ -176,8 +176,7 @@ hid_t store_create_dataset(struct store *store, const char *name, hid_t type, hi
   hid_t links = H5Pcreate(H5P_LINK_CREATE), properties = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_create_intermediate_group(links, 1);
   H5Pset_layout(properties, H5D_CONTIGUOUS);
-  if (H5Tis_variable_str(type) <= 0) /* those would be left without a defined empty value */
-    H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
+  H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
   H5Pset_obj_track_times(properties, 0); /* the same content gives the same bytes */
   H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   hid_t dataset = H5Dcreate2(store->file, path, type, space, links, properties, H5P_DEFAULT);

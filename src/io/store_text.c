@@ -14,20 +14,22 @@ static enum status write_text(struct store *store, const char *name, const char 
   return status;
 }
 
+/* Strings of one length, that of the longest, padded with NULs: a damaged file of variable strings can crash HDF5. */
 static enum status write_strings(struct store *store, const char *name, const char *const *strings, int64_t count) {
   const hsize_t length = (hsize_t)count;
-  hid_t type = store_string_type(1), space = H5Screate_simple(1, &length, NULL);
-  H5Tset_size(type, H5T_VARIABLE);
-  H5Tset_strpad(type, H5T_STR_NULLTERM);
-  hid_t dataset = store_create_dataset(store, name, type, space);
-  enum status status = dataset < 0 ? STATUS_SYSTEM : STATUS_OK;
-  if (dataset >= 0) {
-    if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, strings) < 0)
-      status = store_fail(store, "write", name);
+  size_t longest = 1;
+  for (int64_t i = 0; i < count; i++)
+    longest = strlen(strings[i]) > longest ? strlen(strings[i]) : longest;
+  char *bytes = memory_allocate((size_t)count * longest + 1, "strings being written");
+  for (int64_t i = 0; i < count; i++)
+    memcpy(bytes + (size_t)i * longest, strings[i], strlen(strings[i]));
+  hid_t type = store_string_type(longest), space = H5Screate_simple(1, &length, NULL), dataset;
+  const enum status status = store_write_checked(store, name, type, space, bytes, (size_t)count * longest, &dataset);
+  if (dataset >= 0)
     H5Dclose(dataset);
-  }
   H5Sclose(space);
   H5Tclose(type);
+  memory_release(bytes);
   return status;
 }
 

@@ -9,6 +9,7 @@
 #include "report/report.h"
 #include "stage/eval_job.h"
 #include "stage/eval_usage.h"
+#include "train/bad_samples.h"
 #include "train/encode.h"
 #include <math.h>
 #include <stdio.h>
@@ -36,11 +37,13 @@ static enum status encode_set_images(const struct evaluation *evaluation, struct
                                          .source = set->source,
                                          .batch = (int)evaluation->session->settings->eval.batch_size,
                                          .progress = true,
-                                         .bad_sample = report_bad_sample,
+                                         .bad_sample = bad_samples_note,
                                          .run = evaluation->session->run,
                                          .watch = usage ? usage_watch(usage) : NULL};
   *images = memory_allocate((size_t)(set->image_count * model->config.embed_dim) * sizeof **images, "image features");
-  return encode_images(&request, *images, NULL, bad);
+  TRY(encode_images(&request, *images, NULL, bad));
+  return bad_samples_check((double)*bad, (double)set->image_count, evaluation->session->settings->data.bad_sample_limit,
+                           set->name);
 }
 
 static enum status open_teacher(struct session *session) {
@@ -115,6 +118,7 @@ static json_t *make_record(const struct evaluation *evaluation, const struct eva
   put_number(values, "images_per_second", result->images_per_second);
   put_number(values, "similarity_to_teacher", result->similarity);
   json_object_set_new(values, "bad_images", json_integer(result->bad));
+  json_object_set_new(values, "bad_texts", json_integer(set->bad_texts));
   json_object_set_new(values, "truncated_texts", json_integer(set->truncated));
   json_object_set_new(values, "images_in_training",
                       set->in_training < 0 ? json_null() : json_integer(set->in_training));

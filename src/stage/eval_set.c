@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "data/captions.h"
+#include "train/bad_samples.h"
 #include "report/report.h"
 #include <inttypes.h>
 #include <stddef.h>
@@ -64,20 +65,20 @@ static void add_caption(struct eval_set *set, int64_t image, struct text *captio
   add_text(set, image, caption->data);
 }
 
-static enum status read_captions(struct eval_set *set) {
+static void read_captions(struct eval_set *set) {
   struct text caption = {0};
-  enum status status = STATUS_OK;
-  for (int64_t i = 0; i < set->image_count && status == STATUS_OK; i++) {
+  for (int64_t i = 0; i < set->image_count; i++) {
     text_clear(&caption);
     text_append_string(&caption, "");
-    status = source_read(set->source, i, NULL, &caption);
-    if (status == STATUS_OK)
+    if (source_read(set->source, i, NULL, &caption) == STATUS_OK) {
       add_caption(set, i, &caption);
-    else
-      error_context(status, "%s of %s", source_key(set->source, i), source_location(set->source, i));
+      continue;
+    }
+    bad_samples_note_failure(set->source, i);
+    set->bad_texts++;
+    add_text(set, i, "");
   }
   text_release(&caption);
-  return status;
 }
 
 static enum status open_val(struct session *session, struct eval_set *set) {
@@ -92,7 +93,9 @@ static enum status open_val(struct session *session, struct eval_set *set) {
   set->note = strcmp(set->name, "val") == 0         ? "whole captions of data.val"
               : strcmp(set->name, "val-short") == 0 ? "first sentences of data.val's captions"
                                                     : "lines of data.val's captions, each one caption of its image";
-  TRY(read_captions(set));
+  read_captions(set);
+  TRY(bad_samples_check((double)set->bad_texts, (double)set->image_count, session->settings->data.bad_sample_limit,
+                        set->name));
   if (strcmp(set->name, "val") == 0)
     eval_set_read_facts(set);
   return STATUS_OK;

@@ -15,6 +15,7 @@ struct eval_set {
   bool source_is_borrowed; /* from the session */
   struct annotations annotations;
   int64_t image_count, text_count, negative_count;
+  int64_t bad_texts;                  /* captions that cannot be read: named, and empty here */
   char **texts, **negatives, **kinds; /* texts of a benchmark are those of its annotations */
   int64_t *image_of_text, *image_of_negative, *text_of_negative;
   int64_t *group;      /* [image_count]; NULL: none */

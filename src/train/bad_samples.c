@@ -18,6 +18,11 @@ void bad_samples_note(const char *key, const char *location, const char *reason)
   append(reason);
 }
 
+void bad_samples_note_failure(const struct source *source, int64_t sample) {
+  if (comm_rank() == 0)
+    bad_samples_note(source_key(source, sample), source_location(source, sample), error_message());
+}
+
 static void write_notes(const char *bytes, size_t size) {
   const char *end = bytes + size, *part[3];
   for (const char *p = bytes; p < end;) {
@@ -41,4 +46,14 @@ void bad_samples_share(void) {
   }
   text_release(&notes);
   memory_release(sizes);
+}
+
+enum status bad_samples_check(double bad, double seen, double limit, const char *where) {
+  enum { FEW = 2 };
+  if (bad <= limit * seen || (limit > 0 && bad <= FEW))
+    return STATUS_OK;
+  return error_set(STATUS_INPUT,
+                   "%s: %.0f of %.0f samples were bad, more than data.bad_sample_limit = %g allows: see "
+                   "bad_samples.jsonl in the run directory",
+                   where, bad, seen, limit);
 }

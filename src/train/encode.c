@@ -104,6 +104,13 @@ static struct loader *open_images(const struct encode_request *request) {
   return loader_open(&options);
 }
 
+/* Every rank has marked the unreadable images of its share. */
+static void gather_readable(const int32_t *unreadable, int64_t count, bool *readable) {
+  comm_all_reduce((void *)unreadable, (size_t)count, DTYPE_I32, COMM_SUM);
+  for (int64_t i = 0; readable && i < count; i++)
+    readable[i] = unreadable[i] == 0;
+}
+
 enum status encode_images(const struct encode_request *request, float *unit, float *raw, int64_t *bad) {
   const int64_t count = source_count(request->source), stride = (int64_t)request->batch * comm_size();
   const size_t pixels = (size_t)request->batch * (size_t)request->model->config.image_height *
@@ -116,6 +123,7 @@ enum status encode_images(const struct encode_request *request, float *unit, flo
   memset(unit, 0, (size_t)(count * encoder.width) * sizeof *unit);
   if (raw)
     memset(raw, 0, (size_t)(count * encoder.width) * sizeof *raw);
+  int32_t *unreadable = memory_allocate((size_t)count * sizeof *unreadable, "unreadable images");
   const int64_t slots = (count + stride - 1) / stride;
   enum status status = STATUS_OK;
   loader_seek(loader, 0, 0, slots);
@@ -125,6 +133,8 @@ enum status encode_images(const struct encode_request *request, float *unit, flo
       const struct batch *batch = loader_next(loader, &waited);
       encoder.device->op->copy_in(encoder.device, images, batch->images, pixels);
       encoder.valid = batch->count;
+      for (int i = 0; i < batch->count; i++)
+        unreadable[first + i] = !batch->valid[i];
       if (request->watch) {
         request->watch->first = first;
         request->watch->valid = batch->count;
@@ -140,6 +150,8 @@ enum status encode_images(const struct encode_request *request, float *unit, flo
     status = check_stop(&encoder, slot);
   }
   bad_samples_share();
+  gather_readable(unreadable, count, request->readable);
+  memory_release(unreadable);
   *bad = loader_bad_samples(loader);
   comm_all_reduce(bad, 1, DTYPE_I64, COMM_SUM);
   if (status == STATUS_OK)

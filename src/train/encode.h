@@ -21,6 +21,7 @@ struct encode_request {
   bool progress;              /* a progress line on rank 0 */
   struct run *run;            /* asked now and then whether to stop; NULL: never */
   struct encode_watch *watch; /* of encode_images; NULL: nobody listens */
+  bool *readable; /* [count] of encode_images, on every rank: false where the image is gray; NULL: not wanted */
   void (*bad_sample)(const char *key, const char *location, const char *reason);
 };
 /* unit [count,E] on every rank, L2-normalised; raw (NULL: not wanted) before that. Images that cannot be read are gray

@@ -108,11 +108,8 @@ static void close_loop(struct loop *loop) {
   snapshot_close(loop->snapshot);
 }
 
-/* The bad samples of all ranks: the run goes on while their share stays below the limit. The first few say little about
- * the share; only a limit of 0 forbids them. */
+/* The bad samples of all ranks: the run goes on while their share stays below the limit. */
 static enum status check_bad_samples(struct loop *loop, const struct step_sums *sums) {
-  enum { FEW = 2 };
-  const double limit = loop->session->settings->data.bad_sample_limit;
   if (sums->bad > loop->bad)
     bad_samples_share();
   loop->bad = sums->bad;
@@ -121,12 +118,7 @@ static enum status check_bad_samples(struct loop *loop, const struct step_sums *
                      "no good sample was found for %.0f places of a batch, in 100 tries each: see bad_samples.jsonl in "
                      "the run directory, and whether data.train and data.image name the pictures",
                      sums->empty);
-  if (sums->bad <= limit * sums->seen || (limit > 0 && sums->bad <= FEW))
-    return STATUS_OK;
-  return error_set(STATUS_INPUT,
-                   "%.0f of %.0f samples were bad, more than data.bad_sample_limit = %g allows: see bad_samples.jsonl "
-                   "in the run directory",
-                   sums->bad, sums->seen, limit);
+  return bad_samples_check(sums->bad, sums->seen, loop->session->settings->data.bad_sample_limit, "data.train");
 }
 
 static enum status run_step(struct loop *loop, struct step_sums *sums) {

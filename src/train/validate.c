@@ -3,6 +3,7 @@
 #include "comm/comm.h"
 #include "data/captions.h"
 #include "metric/metric.h"
+#include "train/bad_samples.h"
 #include "train/encode.h"
 #include <math.h>
 #include <string.h>
@@ -35,18 +36,19 @@ double validation_value(const struct validation *validation, const char *name) {
   return NAN;
 }
 
-static enum status read_captions(struct validation *validation) {
+static void read_captions(struct validation *validation) {
   struct session *session = validation->session;
   const int context = session->model->config.context_length;
   struct tokenizer_scratch *scratch = tokenizer_scratch_new();
   struct text caption = {0};
-  enum status status = STATUS_OK;
-  for (int64_t i = 0; i < validation->count && status == STATUS_OK; i++) {
+  for (int64_t i = 0; i < validation->count; i++) {
     text_clear(&caption);
     text_append_string(&caption, "");
-    status = source_read(session->val, i, NULL, &caption);
-    if (status != STATUS_OK)
-      break;
+    validation->good[i] = source_read(session->val, i, NULL, &caption) == STATUS_OK;
+    if (!validation->good[i]) {
+      bad_samples_note_failure(session->val, i);
+      continue;
+    }
     tokenizer_encode(session->tokenizer, scratch, caption.data, context, validation->ids + i * context,
                      validation->end + i);
     if (!validation->short_captions)
@@ -57,15 +59,66 @@ static enum status read_captions(struct validation *validation) {
   }
   text_release(&caption);
   tokenizer_scratch_release(scratch);
+}
+
+/* Moves the rows of good samples together. */
+static void keep_good(const struct validation *validation, void *rows, size_t row_bytes) {
+  const int64_t samples = source_count(validation->session->val);
+  char *to = rows;
+  for (int64_t i = 0; rows && i < samples; i++)
+    if (validation->good[i]) {
+      memmove(to, (char *)rows + (size_t)i * row_bytes, row_bytes);
+      to += row_bytes;
+    }
+}
+
+/* The first look at the images: whatever is bad is left out from here on. */
+static enum status settle_good(struct validation *validation, const bool *readable) {
+  const struct session *session = validation->session;
+  const size_t context = (size_t)session->model->config.context_length * sizeof(int32_t);
+  const int64_t samples = validation->count;
+  validation->count = 0;
+  for (int64_t i = 0; i < samples; i++) {
+    validation->good[i] = validation->good[i] && readable[i];
+    validation->count += validation->good[i];
+  }
+  validation->bad = samples - validation->count;
+  keep_good(validation, validation->ids, context);
+  keep_good(validation, validation->end, sizeof(int32_t));
+  keep_good(validation, validation->short_ids, context);
+  keep_good(validation, validation->short_end, sizeof(int32_t));
+  if (validation->bad > 0)
+    report_warning("data.val: %lld of %lld samples are bad and left out: see bad_samples.jsonl",
+                   (long long)validation->bad, (long long)samples);
+  TRY(bad_samples_check((double)validation->bad, (double)samples, session->settings->data.bad_sample_limit,
+                        "data.val"));
+  return validation->count > 0 ? STATUS_OK : error_set(STATUS_INPUT, "data.val: every sample is bad");
+}
+
+/* Features of the good samples' images; raw may be NULL. */
+static enum status encode_good(struct validation *validation, struct encode_request request, float *unit, float *raw) {
+  const size_t row = (size_t)request.model->config.embed_dim * sizeof *unit;
+  const int64_t samples = source_count(validation->session->val);
+  int64_t bad = 0;
+  bool *readable = memory_allocate((size_t)samples * sizeof *readable, "readable images");
+  request.readable = readable;
+  request.bad_sample = validation->bad < 0 ? bad_samples_note : NULL;
+  enum status status = encode_images(&request, unit, raw, &bad);
+  if (status == STATUS_OK && validation->bad < 0)
+    status = settle_good(validation, readable);
+  keep_good(validation, unit, row);
+  keep_good(validation, raw, row);
+  memory_release(readable);
   return status;
 }
 
 enum status validation_open(struct session *session, bool short_captions, struct validation **out) {
   struct validation *validation = memory_allocate(sizeof *validation, "validation");
   const size_t context = (size_t)session->model->config.context_length;
-  *validation =
-      (struct validation){.session = session, .count = source_count(session->val), .short_captions = short_captions};
+  *validation = (struct validation){
+      .session = session, .count = source_count(session->val), .bad = -1, .short_captions = short_captions};
   const size_t count = (size_t)validation->count;
+  validation->good = memory_allocate(count * sizeof *validation->good, "good samples");
   validation->ids = memory_allocate(count * context * sizeof(int32_t), "validation ids");
   validation->end = memory_allocate(count * sizeof(int32_t), "validation ids");
   if (short_captions) {
@@ -73,14 +126,15 @@ enum status validation_open(struct session *session, bool short_captions, struct
     validation->short_end = memory_allocate(count * sizeof(int32_t), "validation ids");
   }
   *out = validation;
-  return comm_agree(read_captions(validation));
+  read_captions(validation);
+  return STATUS_OK;
 }
 
 void validation_close(struct validation *validation) {
   if (!validation)
     return;
-  void *blocks[] = {validation->ids,         validation->end,         validation->short_ids,  validation->short_end,
-                    validation->teacher_raw, validation->fixed_texts, validation->fixed_short};
+  void *blocks[] = {validation->ids,         validation->end,         validation->short_ids,   validation->short_end,
+                    validation->teacher_raw, validation->fixed_texts, validation->fixed_short, validation->good};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     memory_release(blocks[i]);
   memory_release(validation);
@@ -190,13 +244,12 @@ static const float *text_features(struct validation *validation, const struct en
 static enum status judge_teacher(struct validation *validation, struct encode_request request, float *unit,
                                  float *buffer) {
   struct session *session = validation->session;
-  int64_t bad = 0;
   if (!session->teacher || validation->teacher_raw)
     return STATUS_OK;
   request.model = session->teacher;
   validation->teacher_raw = memory_allocate(
       (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float), "teacher validation features");
-  TRY(encode_images(&request, unit, validation->teacher_raw, &bad));
+  TRY(encode_good(validation, request, unit, validation->teacher_raw));
   put_retrieval(validation, unit, text_features(validation, &request, false, buffer), &teacher_names);
   return STATUS_OK;
 }
@@ -219,23 +272,20 @@ static void judge_model(struct validation *validation, struct encode_request req
 
 enum status validation_run(struct validation *validation) {
   struct session *session = validation->session;
-  const size_t bytes = (size_t)(validation->count * session->model->config.embed_dim) * sizeof(float);
-  const struct encode_request request = {.session = session,
-                                         .model = session->model,
-                                         .source = session->val,
-                                         .batch = session->batch,
-                                         .progress = true,
-                                         .bad_sample = NULL};
-  int64_t bad = 0;
+  const size_t bytes = (size_t)(source_count(session->val) * session->model->config.embed_dim) * sizeof(float);
+  const struct encode_request request = {
+      .session = session, .model = session->model, .source = session->val, .batch = session->batch, .progress = true};
   float *images = memory_allocate(bytes, "validation features"),
         *buffer = memory_allocate(bytes, "validation features");
   float *raw = session->teacher ? memory_allocate(bytes, "validation features") : NULL;
   validation->value_count = 0;
   enum status status = judge_teacher(validation, request, images, buffer);
   if (status == STATUS_OK)
-    status = encode_images(&request, images, raw, &bad);
+    status = encode_good(validation, request, images, raw);
   if (status == STATUS_OK && raw)
     put_similarity(validation, raw);
+  if (status == STATUS_OK && validation->bad > 0)
+    put(validation, "val/bad_samples", (double)validation->bad);
   if (status == STATUS_OK)
     judge_model(validation, request, images, buffer);
   memory_release(images);

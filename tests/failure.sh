@@ -20,14 +20,19 @@ fails() {
   [ "$wanted" = - ] || grep -q "\"exit\": *$wanted" "$directory/status.json"
 }
 ok "pretrain" mpirun -n 2 memclip pretrain.nml
-ok "a device that one rank cannot open" fails 1 'avx2048' device mpirun -n 1 memclip pretrain.nml --set run.directory=device : -n 1 -x MEMCLIP_ISA=avx2048 memclip pretrain.nml --set run.directory=device
+ok "a device that one rank cannot open" fails 1 'avx2048' device mpirun -n 1 memclip pretrain.nml \
+  --set run.directory=device : -n 1 -x MEMCLIP_ISA=avx2048 memclip pretrain.nml --set run.directory=device
 mkdir -p elsewhere
 sed "s|'pretrain/|'../pretrain/|" distill.nml >elsewhere/distill.nml
-ok "weights that one rank does not see" fails 1 'rank 1 on .*cannot open pretrain' weights mpirun -n 1 memclip distill.nml --set run.directory=weights --set data.augment=none : -n 1 -wdir "$work/elsewhere" memclip ../distill.nml --set run.directory=weights --set data.augment=none
-ok "a disk that fills for one rank in mid-run" fails - 'cannot write teacher.cache' cache mpirun -n 1 memclip distill.nml --set run.directory=cache --set data.augment=none \
+ok "weights that one rank does not see" fails 1 'rank 1 on .*cannot open pretrain' weights mpirun -n 1 \
+  memclip distill.nml --set run.directory=weights --set data.augment=none : -n 1 -wdir "$work/elsewhere" \
+  memclip ../distill.nml --set run.directory=weights --set data.augment=none
+ok "a disk that fills for one rank in mid-run" fails - 'cannot write teacher.cache' cache mpirun -n 1 \
+  memclip distill.nml --set run.directory=cache --set data.augment=none \
   : -n 1 sh -c "trap '' XFSZ; ulimit -f 8; exec memclip distill.nml --set run.directory=cache --set data.augment=none"
 killed() {
-  timeout -k 5 60 mpirun -n 1 memclip pretrain.nml --set run.directory=killed --set optim.epochs=2000 : -n 1 sh -c 'echo $$ >rank1.pid; exec memclip pretrain.nml --set run.directory=killed --set optim.epochs=2000' &
+  timeout -k 5 60 mpirun -n 1 memclip pretrain.nml --set run.directory=killed --set optim.epochs=2000 \
+    : -n 1 sh -c 'echo $$ >rank1.pid; exec memclip pretrain.nml --set run.directory=killed --set optim.epochs=2000' &
   launcher=$!
   until ls killed/checkpoints/step_*.h5 >/dev/null 2>&1; do sleep 0.1; done
   kill -KILL "$(cat rank1.pid)"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Whole models and a stage in bf16 under each instruction set that this processor has: where it lacks bf16 products, bf16 is storage only, and the log says so.
+# Whole models and a stage in bf16 under each instruction set that this processor has: where it lacks bf16 products,
+# bf16 is storage only, and the log says so.
 . "${top_srcdir:-.}/tests/world.sh"
 write_input pretrain pretrain.nml
 echo "&model config='$world/model.json' /" >>pretrain.nml

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The options of memories through all stages: experts, dropout that any number of ranks and accumulation see alike, the value tables' own optimiser settings.
+# The options of memories through all stages: experts, dropout that any number of ranks and accumulation see alike,
+# the value tables' own optimiser settings.
 . "${top_srcdir:-.}/tests/world.sh"
 write_input pretrain pretrain.nml
 echo "&model config='$world/model.json' /" >>pretrain.nml
@@ -13,7 +14,8 @@ memory() { # memory OPTIONS: distill with this group &memory
 run() { # run NAME RANKS BATCH ACCUMULATION [more]
   name=$1 ranks=$2 batch=$3 accumulation=$4
   shift 4
-  mpirun -n "$ranks" memclip with.nml --set "run.directory='$name'" --set data.batch_size="$batch" --set optim.accumulation="$accumulation" "$@"
+  mpirun -n "$ranks" memclip with.nml --set "run.directory='$name'" --set data.batch_size="$batch" \
+    --set optim.accumulation="$accumulation" "$@"
 }
 latest() { echo "$1/checkpoints/latest.h5"; }
 same() { compare_checkpoints "$(latest "$1")" "$(latest "$2")" "$3"; }
@@ -29,7 +31,8 @@ ok "experts" run peer 1 16 1
 ok "on 4 ranks" run peer4 4 4 1
 ok "are the same" same peer peer4 2e-5
 ok "one pair of tables, listed under both layers" sh -c 'h5dump -n peer/checkpoints/latest.h5 | grep -c "model/.*mlp/values_[uv]" | grep -qx 8'
-ok "fine-tuning of experts" mpirun -n 2 memclip finetune.nml --set "model.weights='peer/checkpoints/latest.h5'" --set data.batch_size=8
+ok "fine-tuning of experts" mpirun -n 2 memclip finetune.nml --set "model.weights='peer/checkpoints/latest.h5'" \
+  --set data.batch_size=8
 ok "changes both tables" sh -c 'changed_tensors peer/checkpoints/latest.h5 finetune/checkpoints/latest.h5 | grep -c "resblocks.0.mlp.values_[uv]" | grep -qx 2'
 i=0
 for drop in "v_dim=24 input_dropout=0.2" "v_dim=24 query_dropout=0.2 share_values=.false." "v_dim=24 value_dropout=0.2" "peer=.true. v_dim=0 input_dropout=0.1 value_dropout=0.1"; do

@@ -21,7 +21,8 @@ for precision in fp32 bf16; do
     ok "$stage in $precision" run $stage.nml --set run.directory=$name --set run.precision=$precision
     ok "no step after the first allocates" none_allocated $name
     [ -e $stage ] || ln -s $name $stage
-    ok "$name with poisoned memory" run $stage.nml --set run.directory=$name.poisoned --set run.precision=$precision --set debug.poison=.true.
+    ok "$name with poisoned memory" run $stage.nml --set run.directory=$name.poisoned --set run.precision=$precision \
+      --set debug.poison=.true.
     ok "ends with the same bits" compare_checkpoints $name/checkpoints/latest.h5 $name.poisoned/checkpoints/latest.h5 0
   done
 done

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the training stages promise beyond the loss: learning, freezing, early stopping, what is kept, the teacher's cache, recomputation.
+# What the training stages promise beyond the loss: learning, freezing, early stopping, what is kept, the teacher's
+# cache, recomputation.
 . "${top_srcdir:-.}/tests/world.sh"
 write_input pretrain pretrain.nml
 echo "&model config='$world/model.json' /" >>pretrain.nml
@@ -33,8 +34,10 @@ ok "finetune" run finetune finetune
 
 # ---- learning
 overfit() {
-  run pretrain overfit --set "data.train='$world/train-000000.tar'" --set "data.val='$world/train-000000.tar'" --set data.augment=none --set data.batch_size=64 \
-    --set optim.epochs=200 --set optim.lr=3e-3 --set optim.warmup_steps=10 --set optim.weight_decay=0 --set validation.every_epochs=0 --set checkpoint.every_epochs=0
+  run pretrain overfit --set "data.train='$world/train-000000.tar'" --set "data.val='$world/train-000000.tar'" \
+    --set data.augment=none --set data.batch_size=64 \
+    --set optim.epochs=200 --set optim.lr=3e-3 --set optim.warmup_steps=10 --set optim.weight_decay=0 \
+      --set validation.every_epochs=0 --set checkpoint.every_epochs=0
   echo "R@1 $(value overfit val/R@1_mean)"
   [ "$(value overfit val/image_to_text_R@1)" = 1.0 ] && [ "$(value overfit val/text_to_image_R@1)" = 1.0 ]
 }
@@ -58,10 +61,12 @@ ok "vision" trains vision '^visual\.'
 ok "vision:last1" trains vision:last1 '^visual\.(transformer\.resblocks\.1\.|ln_post|proj)'
 ok "patterns" trains "'visual.proj','*.ln_2.*'" '^visual\.proj|\.ln_2\.'
 ok "distill trains the memory alone" sh -c 'changed_tensors pretrain/checkpoints/latest.h5 distill/checkpoints/latest.h5 | grep -vE "^visual\.transformer\.resblocks\.1\.mlp\." | wc -l | grep -qx 0'
-ok "a pattern that matches nothing is refused" fails_with 1 'resblocks.9' run finetune none --set "model.train='visual.transformer.resblocks.9.*'"
+ok "a pattern that matches nothing is refused" fails_with 1 'resblocks.9' run finetune none \
+  --set "model.train='visual.transformer.resblocks.9.*'"
 
 # ---- early stopping, best.h5, archive
-ok "no gain: stops after 'patience' validations" run pretrain patient --set optim.lr=0 --set optim.epochs=9 --set early_stop.patience=2 --set early_stop.min_delta=0.001 \
+ok "no gain: stops after 'patience' validations" run pretrain patient --set optim.lr=0 --set optim.epochs=9 \
+  --set early_stop.patience=2 --set early_stop.min_delta=0.001 \
   --set checkpoint.keep=1 --set checkpoint.archive_epochs=2
 ok "the first validation and two more" sh -c 'grep -c val/R@1_mean patient/metrics.jsonl | grep -qx 3'
 ok "and says so" grep -q 'stopped early: val/R@1_mean' patient/log.txt
@@ -71,7 +76,8 @@ ok "best.h5 is the first epoch's, which pruning left" sh -c 'h5dump -d /progress
 ok "the archived epoch is kept" sh -c 'ls patient/checkpoints/archive | grep -q 0000032'
 ok "the others are pruned" sh -c '[ "$(ls patient/checkpoints | grep -c "step_.*h5")" = 1 ]'
 ok "distill watches the similarity to the teacher" grep -q 'val/similarity_mean = .*best so far' distill/log.txt
-ok "a metric by name, smaller is better" run pretrain watched --set "early_stop.metric='val/clip_loss'" --set "early_stop.mode='min'" --set optim.epochs=2
+ok "a metric by name, smaller is better" run pretrain watched --set "early_stop.metric='val/clip_loss'" \
+  --set "early_stop.mode='min'" --set optim.epochs=2
 ok "improves with learning" sh -c 'grep -c "val/clip_loss = .*best so far" watched/log.txt | grep -qx 2'
 
 # ---- recomputation and patches
@@ -79,7 +85,8 @@ ok "gradient checkpointing" run finetune recomputed --set model.gradient_checkpo
 ok "gives the same bits" same finetune recomputed 0
 ok "patch dropout" run pretrain dropped --set model.patch_dropout=0.5
 ok "is another training" sh -c '! compare_checkpoints pretrain/checkpoints/latest.h5 dropped/checkpoints/latest.h5 1e-3'
-ok "patch dropout on 2 ranks, accumulated" mpirun -n 2 memclip pretrain.nml --set "run.directory='dropped2'" --set model.patch_dropout=0.5 --set data.batch_size=4 --set optim.accumulation=2
+ok "patch dropout on 2 ranks, accumulated" mpirun -n 2 memclip pretrain.nml --set "run.directory='dropped2'" \
+  --set model.patch_dropout=0.5 --set data.batch_size=4 --set optim.accumulation=2
 ok "drops the same patches" same dropped dropped2 2e-5
 
 # ---- the teacher's cache
@@ -106,6 +113,7 @@ ok "is refused" fails_with 1 'teacher.cache' cached other --set "teacher.weights
 another_crop() { CROP=crop_fixed fails_with 1 'teacher.cache' cached cropped; }
 ok "another transform is refused" another_crop
 ok "another precision is refused" fails_with 1 'teacher.cache' cached rounded --set run.precision=bf16
-ok "other data are refused" fails_with 1 'teacher.cache' cached fewer --set "data.train='$world/train-{000000..000002}.tar'"
+ok "other data are refused" fails_with 1 'teacher.cache' cached fewer \
+  --set "data.train='$world/train-{000000..000002}.tar'"
 ok "a crop that changes is refused" fails_with 1 'crop_fixed' run distill moving --set "teacher.cache='other.cache'"
 finish

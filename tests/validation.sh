@@ -1,5 +1,6 @@
 #!/bin/sh
-# Validation inside training is the evaluation of its checkpoint: the same features, ranks, similarities; the loss is that of the whole set, whatever the batch.
+# Validation inside training is the evaluation of its checkpoint: the same features, ranks, similarities; the loss is
+# that of the whole set, whatever the batch.
 . "${top_srcdir:-.}/tests/world.sh"
 write_input pretrain pretrain.nml
 echo "&model config='$world/model.json' /" >>pretrain.nml
@@ -39,7 +40,8 @@ ok "median" near similarity "$(value distill similarity_median)" "$(judged simil
 ok "the distillation loss is 1 - similarity" near loss "$(value distill distill_loss)" "$(awk "BEGIN { print 1 - $(value distill similarity_mean) }")"
 ok "the monitored mean" near mean "$(value pretrain R@1_mean)" "$(awk "BEGIN { print ($(value pretrain image_to_text_R@1) + $(value pretrain text_to_image_R@1)) / 2 }")"
 ok "evaluation reports the same" near R@1 "$(value pretrain text_to_image_R@10)" "$(result teacher text_to_image_R@10)"
-ok "another micro-batch" memclip pretrain.nml --set run.directory=small --set data.batch_size=4 --set optim.accumulation=4 --set optim.lr=0
+ok "another micro-batch" memclip pretrain.nml --set run.directory=small --set data.batch_size=4 \
+  --set optim.accumulation=4 --set optim.lr=0
 ok "and another" mpirun -n 2 memclip pretrain.nml --set run.directory=large --set data.batch_size=24 --set optim.lr=0
 ok "have the same validation loss" near loss "$(value small clip_loss)" "$(value large clip_loss)"
 ok "a student whose text tower trains" memclip distill.nml --set run.directory=both --set "model.train='memory','text'"

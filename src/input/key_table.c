@@ -116,7 +116,7 @@ const struct key key_table[] = {
     "Multiply the value read by silu of a projection of the input before the output projection."),
   LOGICAL(memory, gated, ".false.", FIXED, ALL, "Multiply the output by a sigmoid gate, one number per token."),
   LOGICAL(memory, peer, ".false.", FIXED, ALL, "Slots are one-neuron experts (PEER) instead of values; needs v_dim=0 and has no projections."),
-  LOGICAL(memory, query_batchnorm, ".false.", FIXED, ALL, "Batch normalisation of the queries, with statistics over all ranks."),
+  LOGICAL(memory, query_batchnorm, ".false.", FIXED, ALL, "Batch normalisation of the queries; not available yet."),
   TEXT(memory, init, "'thesis'", "thesis|meta", FIXED, TRAINING,
     "Initial values: 'thesis' (keys N(0, 0.02^2), values N(0, 1)) or 'meta' (scaled by the widths)."),
   REAL(memory, value_lr, "", "0", 0, INFINITY, FIXED, TRAINING,
@@ -130,7 +130,8 @@ const struct key key_table[] = {
   REAL(memory, query_dropout, "", "0", 0, 0.99, FIXED, TRAINING, "Dropout of the queries."),
   REAL(memory, value_dropout, "", "0", 0, 0.99, FIXED, TRAINING, "Dropout of the memory's output."),
   INTEGER(memory, shard_ranks, "", "1", 1, 65536, FREE, ALL,
-    "Ranks that share one copy of a value table, each holding some of its columns; divides ranks and v_dim."),
+    "Ranks that share one copy of a value table, each holding some of its columns; divides ranks and v_dim. "
+    "More than 1 is not available yet."),
 
   TEXTS(data, train, "", NULL, PATH, FREE, "pretrain distill finetune eval",
     "Shards ('shards/{000000..000125}.tar', lists in braces, several patterns, 'a::b') or one csv file. Resuming checks that the "

@@ -32,6 +32,7 @@ static void cuda_forget_weights(struct device *self) {
 static void cuda_close(struct device *self) {
   struct cuda_device *cuda = cuda_from_device(self);
   runtime_synchronize(cuda);
+  runtime_leave_collective(cuda);
   gemm_close(cuda);
   for (int i = 0; i < CUDA_SCRATCH_COUNT; i++)
     runtime_release(cuda, cuda->scratch[i].block);
@@ -107,6 +108,7 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
     return error_set(STATUS_SYSTEM, "the CUDA module was built for another version of memclip; install both again");
   struct cuda_device *cuda = (struct cuda_device *)memory_allocate(sizeof *cuda, "CUDA device");
   cuda->device.op = &cuda_operations;
+  cuda->device.collectives = runtime_collectives;
   cuda->device.threads = 1;
   enum status status = runtime_open(local_rank, cuda);
   if (status == STATUS_OK)

@@ -40,11 +40,13 @@ enum cuda_scratch_slot {
 };
 
 struct gemm_library;
+struct collective;
 
 struct cuda_device {
   struct device device; /* first */
   cudaStream_t stream;
   struct gemm_library *gemm;
+  struct collective *collective; /* NULL until joined */
   struct {
     void *block;
     size_t bytes;
@@ -77,6 +79,8 @@ void cuda_add_total(struct cuda_device *cuda, const double *x, int64_t count, do
 enum status runtime_open(int local_rank, struct cuda_device *cuda); /* stream and description; STATUS_SYSTEM: no GPU */
 void runtime_close(struct cuda_device *cuda);
 extern const char *const runtime_name; /* "cuda" */
+extern const struct device_collectives *const runtime_collectives;
+void runtime_leave_collective(struct cuda_device *cuda);
 void *runtime_allocate(struct cuda_device *cuda, size_t bytes, const char *label);
 void runtime_release(struct cuda_device *cuda, void *block);
 void runtime_copy_in(struct cuda_device *cuda, void *to, const void *from, size_t bytes);

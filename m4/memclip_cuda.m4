@@ -8,6 +8,7 @@ AC_ARG_WITH([cuda], [AS_HELP_STRING([--with-cuda@<:@=yes|no|check|PREFIX@:>@],
 AC_ARG_VAR([CUDA_ARCHITECTURES], [compute capabilities to build for; PTX of the last one is added (default "80 90")])
 AC_ARG_VAR([NVCC], [CUDA compiler])
 AC_ARG_VAR([NVCC_FLAGS], [flags of the CUDA compiler])
+AC_ARG_VAR([CUDA_CPPFLAGS], [preprocessor flags of the CUDA compiler, e.g. -I of NCCL])
 : "${CUDA_ARCHITECTURES:=80 90}"
 : "${NVCC_FLAGS:=-std=c++17 -O3 -lineinfo -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Xptxas -warn-spills,-warn-lmem-usage}"
 have_cuda=no cuda_summary="no (configure --with-cuda)"
@@ -35,11 +36,15 @@ _ACEOF
 AS_IF([test "x$have_cuda" = xno && test "x$with_cuda" != xno && test "x$with_cuda" != xcheck],
   [AC_MSG_ERROR([--with-cuda: no working nvcc with cuBLASLt was found (config.log tells more); load the CUDA module, or name its folder: --with-cuda=PREFIX])])
 AS_IF([test "x$have_cuda" = xyes], [
-  cuda_summary="$NVCC for $CUDA_ARCHITECTURES"
+  printf '#include <nccl.h>\nint main(void) { return NCCL_MAJOR < 2; }\n' >conftest.cu
+  have_nccl=no
+  AS_IF([$NVCC $NVCC_FLAGS $CUDA_CPPFLAGS -c -o conftest.o conftest.cu >&AS_MESSAGE_LOG_FD 2>&1],
+    [have_nccl=yes CUDA_CPPFLAGS="$CUDA_CPPFLAGS -DHAVE_NCCL"])
+  rm -f conftest.o conftest.cu
+  cuda_summary="$NVCC for $CUDA_ARCHITECTURES, NCCL $have_nccl"
   AC_DEFINE([HAVE_CUDA], [1], [Define when the CUDA module is built])])
 AM_CONDITIONAL([HAVE_CUDA], [test "x$have_cuda" = xyes])
 AC_SUBST([CUDA_CODE_FLAGS])
-AC_SUBST([CUDA_CPPFLAGS])
 AC_SUBST([CUDA_LIBS])
 AC_LANG_PUSH([C++])
 AC_MSG_CHECKING([whether $CXX compiles C++17])

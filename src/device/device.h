@@ -374,12 +374,30 @@ struct device_operations {
   void (*close)(struct device *self);
 };
 
+/* Sums over ranks that have a device each, made by the devices themselves. */
+enum { DEVICE_ID_BYTES = 16, DEVICE_GROUP_BYTES = 128 };
+struct device_collectives {
+  /* What tells this device from others in the cluster: two ranks on one device must use MPI instead. */
+  void (*identify)(struct device *self, uint8_t id[DEVICE_ID_BYTES]);
+  /* Rank 0 makes what the others join with. STATUS_SYSTEM when the library does not load or start. */
+  enum status (*make_group)(struct device *self, uint8_t group[DEVICE_GROUP_BYTES]);
+  enum status (*join)(struct device *self, const uint8_t group[DEVICE_GROUP_BYTES], int rank,
+                      int size); /* collective */
+  /* x, in place, = its sum over the ranks: after what is enqueued now, beside what is enqueued later. In the same order
+   * on all ranks. */
+  void (*all_reduce_start)(struct device *self, float *x, size_t count);
+  /* What is enqueued after it sees the sums of all that was started. Returns at once. */
+  void (*all_reduce_finish)(struct device *self);
+};
+
 /* Every implementation's struct begins with this. */
 struct device {
   const struct device_operations *op;
-  int threads;               /* compute threads (CPU) */
-  char description[256];     /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
-  bool bf16_is_storage_only; /* products of bf16 operands are computed in fp32 here */
+  const struct device_collectives *collectives; /* NULL where the device has none */
+  bool memory_is_host;                          /* the host may read and write its memory */
+  int threads;                                  /* compute threads (CPU) */
+  char description[256];                        /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
+  bool bf16_is_storage_only;                    /* products of bf16 operands are computed in fp32 here */
 };
 
 /* name: "cpu", "cuda" or "auto". `threads` 0 takes the affinity mask. STATUS_SYSTEM when the device is absent.

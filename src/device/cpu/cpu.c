@@ -118,6 +118,7 @@ enum status cpu_open(int threads, struct device **device) {
   TRY(cpu_detect_isa(&isa));
   struct cpu_device *cpu = memory_allocate(sizeof *cpu, "CPU device");
   cpu->device.op = &cpu_operations;
+  cpu->device.memory_is_host = true;
   cpu->device.threads = threads > 0 ? threads : thread_count_available();
   cpu->device.bf16_is_storage_only = isa != ISA_AVX512BF16;
   cpu->isa = isa;

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -218,6 +219,11 @@ static void test_file(void **state) {
   assert_int_equal(file_make_directories(directory), STATUS_OK);
   assert_int_equal(file_write_atomic(path, "hello", 5), STATUS_OK);
   assert_int_equal(file_write_atomic(path, "hello world", 11), STATUS_OK);
+  char *pipe = text_join_path(directory, "pipe"); /* what is no file is not replaced by one */
+  assert_int_equal(mkfifo(pipe, 0600), 0);
+  assert_int_equal(file_write_atomic(pipe, "hello", 5), STATUS_SYSTEM);
+  assert_int_equal(unlink(pipe), 0);
+  memory_release(pipe);
   struct text text = {0};
   assert_int_equal(file_read(path, &text), STATUS_OK);
   assert_string_equal(text.data, "hello world");

@@ -83,7 +83,10 @@ static enum status sync_directory_of(const char *path) {
 }
 
 enum status file_publish(const char *temporary, const char *path) {
+  struct stat there;
   TRY(sync_path(temporary, 0));
+  if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) /* a device would be lost for good */
+    return error_set(STATUS_SYSTEM, "%s is there and is no regular file", path);
   if (rename(temporary, path) != 0)
     return error_set(STATUS_SYSTEM, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
   return sync_directory_of(path);

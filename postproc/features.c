@@ -316,6 +316,8 @@ enum status features_list_files(char *const *names, int name_count, char ***path
     for (int p = 0; p < *count; p++)
       memory_release((*paths)[p]);
     memory_release(*paths);
+    *paths = NULL;
+    *count = 0;
     return error_set(STATUS_INPUT, "%s holds no features/*.h5; run the stage eval with save_features=.true. there",
                      names[i]);
   }

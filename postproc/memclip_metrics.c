@@ -12,7 +12,7 @@
 
 const char *argp_program_version = "memclip-metrics " PACKAGE_VERSION;
 enum { OPTION_JSON = 'j', OPTION_DRAWS = 'd', OPTION_SEED = 's' };
-enum { DRAWS_MAX = 1000000, NAME_COLUMN = 32, VALUE_COLUMN = 24 };
+enum { DRAWS_MAX = 1000000, NAME_COLUMN = 38, VALUE_COLUMN = 24 };
 
 static const struct argp_option option_table[] = {
     {"json", OPTION_JSON, NULL, 0,
@@ -78,6 +78,10 @@ static json_t *describe_result(const struct result *result, bool intervals) {
     const struct measure *measure = &result->measures.items[m];
     char name[MEASURE_NAME_BYTES + 8];
     json_object_set_new(object, measure->name, json_real(measure->value));
+    if (measure->by_length || measure->by_truncation) {
+      snprintf(name, sizeof name, "%s_count", measure->name);
+      json_object_set_new(object, name, json_integer(measure->count));
+    }
     if (!intervals)
       continue;
     snprintf(name, sizeof name, "%s_low", measure->name);
@@ -127,10 +131,56 @@ static bool named_before(const struct result *results, int count, const char *na
   return false;
 }
 
+/* The rows of one part of the table, in the order of the first file that has them. */
+static void print_part(const struct result *results, int count, const char *title,
+                       bool (*belongs)(const struct measure *measure), bool intervals) {
+  bool head = false;
+  for (int i = 0; i < count; i++)
+    for (int m = 0; m < results[i].measures.count; m++) {
+      const struct measure *measure = &results[i].measures.items[m];
+      if (!belongs(measure) || named_before(results, i, measure->name))
+        continue;
+      if (!head && title)
+        printf("\n%s\n", title);
+      head = true;
+      print_row(results, count, measure->name, intervals);
+    }
+}
+
+static bool is_plain(const struct measure *measure) {
+  return !measure->by_length && !measure->by_truncation;
+}
+
+static bool is_by_length(const struct measure *measure) {
+  return measure->by_length;
+}
+
+static bool is_by_truncation(const struct measure *measure) {
+  return measure->by_truncation;
+}
+
+/* What the numbers are of. */
+static void print_origins(const struct result *results, int count) {
+  for (int i = 0; i < count; i++) {
+    const struct features *features = &results[i].features;
+    bool told = false;
+    for (int j = 0; j < i; j++)
+      told |= features->data_set && results[j].features.data_set &&
+              strcmp(features->data_set, results[j].features.data_set) == 0;
+    if (features->note && !told)
+      printf("%s (%s): %s\n", features->data_set, features->protocol ? features->protocol : "flair", features->note);
+    if (features->in_training && !told && atoll(features->in_training) > 0)
+      printf("%s: %s of its images occur in the training data\n", features->data_set, features->in_training);
+  }
+}
+
 static void print_table(const struct result *results, int count, bool intervals) {
   printf("%-*s", NAME_COLUMN, "");
   for (int i = 0; i < count; i++)
     printf("  %*.*s", VALUE_COLUMN, VALUE_COLUMN, results[i].features.label);
+  printf("\n%-*s", NAME_COLUMN, "data set");
+  for (int i = 0; i < count; i++)
+    printf("  %*.*s", VALUE_COLUMN, VALUE_COLUMN, results[i].features.data_set ? results[i].features.data_set : "-");
   printf("\n%-*s", NAME_COLUMN, "images / texts");
   for (int i = 0; i < count; i++) {
     char cell[64];
@@ -139,10 +189,12 @@ static void print_table(const struct result *results, int count, bool intervals)
     printf("  %*s", VALUE_COLUMN, cell);
   }
   putchar('\n');
-  for (int i = 0; i < count; i++)
-    for (int m = 0; m < results[i].measures.count; m++)
-      if (!named_before(results, i, results[i].measures.items[m].name))
-        print_row(results, count, results[i].measures.items[m].name, intervals);
+  print_part(results, count, NULL, is_plain, intervals);
+  print_part(results, count, "by tokens of the caption (start and end included; an image: mean of its captions)",
+             is_by_length, intervals);
+  print_part(results, count, "captions within the context, and cut at it", is_by_truncation, intervals);
+  putchar('\n');
+  print_origins(results, count);
   printf("Recalls and shares in percent%s.\n", intervals ? "; in brackets 95 % bootstrap intervals over images" : "");
 }
 

@@ -57,18 +57,42 @@ static int compare_p(const void *a, const void *b) {
   return (x->p > y->p) - (x->p < y->p);
 }
 
-/* Holm: the i-th smallest of n gets max over j <= i of (n - j) p_j, at most 1. */
-static void adjust_by_holm(struct paired *pairs, int count) {
-  struct paired **order = memory_allocate((size_t)(count + 1) * sizeof *order, "order");
+/* The i-th smallest of n gets max over j <= i of (n - j) p_j, at most 1. */
+static void adjust_by_holm(struct paired **order, int count) {
   double greatest = 0;
-  for (int i = 0; i < count; i++)
-    order[i] = &pairs[i];
-  qsort(order, (size_t)count, sizeof(struct paired *), compare_p);
+  qsort(order, (size_t)count, sizeof *order, compare_p);
   for (int i = 0; i < count; i++) {
     greatest = fmax(greatest, (count - i) * order[i]->p);
     order[i]->adjusted_p = fmin(1, greatest);
   }
-  memory_release(order);
+}
+
+static struct paired *find_pair(const struct comparison *comparison, const char *name) {
+  for (int i = 0; i < comparison->count; i++)
+    if (strcmp(comparison->pairs[i].name, name) == 0)
+      return &comparison->pairs[i];
+  return NULL;
+}
+
+void paired_adjust(struct comparison *comparisons, int count) {
+  struct paired **family = memory_allocate((size_t)(count + 1) * sizeof *family, "comparisons");
+  for (int c = 0; c < count; c++)
+    for (int i = 0; i < comparisons[c].count; i++) {
+      int members = 0;
+      for (int other = 0; other < count; other++) {
+        struct paired *pair = find_pair(&comparisons[other], comparisons[c].pairs[i].name);
+        if (pair)
+          family[members++] = pair;
+      }
+      adjust_by_holm(family, members);
+    }
+  memory_release(family);
+}
+
+const char *paired_verdict(const struct paired *pair) {
+  if (pair->adjusted_p > PAIRED_LEVEL)
+    return "not distinguishable";
+  return (pair->difference > 0) == !pair->rank ? "better" : "worse";
 }
 
 enum status paired_compare(const struct features *a, const struct features *b, int draws, uint64_t seed,
@@ -81,9 +105,8 @@ enum status paired_compare(const struct features *a, const struct features *b, i
   *pairs = memory_allocate((size_t)(of_a.count + 1) * sizeof **pairs, "pairs");
   *count = 0;
   for (int m = 0; m < of_a.count; m++)
-    if (!of_a.items[m].median)
+    if (!of_a.items[m].median && !of_a.items[m].by_length && !of_a.items[m].by_truncation)
       compare_measure(&of_a.items[m], &of_b.items[m], a->set.image_count, draws, seed, &(*pairs)[(*count)++]);
-  adjust_by_holm(*pairs, *count);
   measure_release(&of_a);
   measure_release(&of_b);
   return STATUS_OK;

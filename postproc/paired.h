@@ -9,10 +9,20 @@ struct paired {
   bool rank;                /* smaller is better */
   double a, b, difference;  /* difference = b - a */
   struct interval interval; /* of the difference, 95 % */
-  double p, adjusted_p;     /* two-sided; adjusted by Holm over all measures */
+  double p, adjusted_p;     /* two-sided; adjusted by paired_adjust */
 };
-/* STATUS_INPUT unless both hold the same images, texts and groups (keys and captions too where both have them). Medians
- * are left out. pairs: memory_release. */
+/* STATUS_INPUT unless both hold the same images, texts and groups (keys and captions too where both have them).
+ * Medians, and results by length, are left out. pairs: memory_release. */
 enum status paired_compare(const struct features *a, const struct features *b, int draws, uint64_t seed,
                            struct paired **pairs, int *count);
+struct comparison { /* of one data set */
+  const char *data_set;
+  struct features a, b;
+  struct paired *pairs;
+  int count;
+};
+/* Holm over the data sets, for each measure. */
+void paired_adjust(struct comparison *comparisons, int count);
+/* "better", "worse" or "not distinguishable": what b is. */
+const char *paired_verdict(const struct paired *pair);
 #endif

@@ -30,7 +30,7 @@ static void recalls(struct text *out, const struct eval_job *job, const char *di
 }
 
 static void write_row(const struct eval_job *job, struct text *out) {
-  text_append_format(out, "%-28s %7.3f %6.3f |", job->label, 1e-6 * value_of(job, "parameters"),
+  text_append_format(out, "%-32s %7.3f %6.3f |", job->label, 1e-6 * value_of(job, "parameters"),
                      value_of(job, "image_gflop"));
   recalls(out, job, "text_to_image");
   text_append_string(out, " |");
@@ -56,9 +56,9 @@ static void write_head(const struct eval_job *job, struct text *out) {
   if (set->in_training > 0)
     text_append_format(out, "  %lld of the images (%.1f %%) occur in the training data\n", (long long)set->in_training,
                        100 * (double)set->in_training / (double)set->image_count);
-  text_append_format(out, "%-28s %7s %6s | %-28s | %-28s | %6s %6s %6s\n", "", "", "", "text to image", "image to text",
+  text_append_format(out, "%-32s %7s %6s | %-28s | %-28s | %6s %6s %6s\n", "", "", "", "text to image", "image to text",
                      "hard", "within", "to");
-  text_append_format(out, "%-28s %7s %6s | %6s %6s %6s %6s | %6s %6s %6s %6s | %6s %6s %6s\n", "model", "M par.",
+  text_append_format(out, "%-32s %7s %6s | %6s %6s %6s %6s | %6s %6s %6s %6s | %6s %6s %6s\n", "model", "M par.",
                      "GFLOP", "R@1", "95 %", "R@5", "R@10", "R@1", "95 %", "R@5", "R@10", "neg.", "group", "teach.");
 }
 

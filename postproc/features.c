@@ -5,6 +5,7 @@
 #include "io/store.h"
 #include <glob.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,6 +296,37 @@ static void add_path(char ***paths, int *count, const char *path) {
   (*paths)[(*count)++] = memory_copy_string(path, "path");
 }
 
+static bool is_listed(char *const *paths, int count, const char *path) {
+  for (int i = 0; i < count; i++)
+    if (strcmp(paths[i], path) == 0)
+      return true;
+  return false;
+}
+
+/* In the order in which the run evaluated them (evaluation.jsonl), others after them by name. */
+static void add_in_order(const char *run, const char *folder, const glob_t *found, char ***paths, int *count) {
+  char *record = text_join_path(run, "evaluation.jsonl"), *rest;
+  struct text lines = {0};
+  if (file_exists(record) && file_read(record, &lines) != STATUS_OK)
+    text_clear(&lines);
+  rest = lines.data;
+  for (char *line; rest && (line = strsep(&rest, "\n")) != NULL;) {
+    json_t *object = json_loads(line, 0, NULL);
+    const char *set = json_string_value(json_object_get(object, "set")),
+               *label = json_string_value(json_object_get(object, "label"));
+    char *path = set && label ? text_format("%s/%s.%s.h5", folder, set, label) : NULL;
+    if (path && is_listed(found->gl_pathv, (int)found->gl_pathc, path) && !is_listed(*paths, *count, path))
+      add_path(paths, count, path);
+    memory_release(path);
+    json_decref(object);
+  }
+  for (size_t f = 0; f < found->gl_pathc; f++)
+    if (!is_listed(*paths, *count, found->gl_pathv[f]))
+      add_path(paths, count, found->gl_pathv[f]);
+  text_release(&lines);
+  memory_release(record);
+}
+
 enum status features_list_files(char *const *names, int name_count, char ***paths, int *count) {
   *paths = NULL;
   *count = 0;
@@ -306,8 +338,8 @@ enum status features_list_files(char *const *names, int name_count, char ***path
     glob_t found;
     char *folder = text_join_path(names[i], "features"), *pattern = text_join_path(folder, "*.h5");
     int result = glob(pattern, 0, NULL, &found);
-    for (size_t f = 0; result == 0 && f < found.gl_pathc; f++)
-      add_path(paths, count, found.gl_pathv[f]);
+    if (result == 0)
+      add_in_order(names[i], folder, &found, paths, count);
     globfree(&found);
     memory_release(pattern);
     memory_release(folder);

@@ -40,6 +40,20 @@ static const struct kind {
      false,
      false,
      {"val/image_to_text_R@10", "val/text_to_image_R@10"}},
+    {"short_recall_1",
+     "Recall at 1, first sentences (validation)",
+     "R@1 in %",
+     100,
+     false,
+     false,
+     {"val/short_image_to_text_R@1", "val/short_text_to_image_R@1"}},
+    {"short_recall_10",
+     "Recall at 10, first sentences (validation)",
+     "R@10 in %",
+     100,
+     false,
+     false,
+     {"val/short_image_to_text_R@10", "val/short_text_to_image_R@10"}},
     {"group_recall",
      "Recall at 1 among look-alikes (validation)",
      "R@1 in %",
@@ -56,7 +70,13 @@ static const struct kind {
      {"val/negative_accuracy*"}},
     {"learning_rate", "Learning rate", "learning rate", 1, false, false, {"train/lr"}},
     {"throughput", "Throughput", "samples per second", 1, true, false, {"train/samples_per_second"}},
-    {"waiting", "Time spent waiting for data", "share in %", 100, true, false, {"train/waiting_share"}},
+    {"waiting",
+     "Time spent waiting for data and for other ranks",
+     "share in %",
+     100,
+     true,
+     false,
+     {"train/waiting_share", "train/communication_share"}},
     {"gradient_norm", "Gradient norm", "norm", 1, true, true, {"train/gradient_norm", "train/grad_norm"}},
     {"logit_scale", "Logit scale", "logit scale", 1, false, false, {"train/logit_scale"}},
     {"memory",
@@ -69,10 +89,20 @@ static const struct kind {
 };
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0], PATTERNS_MAX = 6 };
 /* Ranks, times and sizes that say nothing over the steps. */
-static const char *const undrawn[] = {"val/*_mean_rank", "val/*_median_rank", "val/within_group_chance",
-                                      "val/*_low",       "val/*_high",        "val/num_samples",
-                                      "train/step",      "train/epoch",       "val/R@1_mean",
-                                      "val/*samples"};
+static const char *const undrawn[] = {"val/*_mean_rank",
+                                      "val/*_median_rank",
+                                      "val/within_group_chance",
+                                      "val/*_low",
+                                      "val/*_high",
+                                      "val/num_samples",
+                                      "train/step",
+                                      "train/epoch",
+                                      "val/*R@1_mean",
+                                      "val/*samples",
+                                      "val/short_*_R@5",
+                                      "train/step_seconds",
+                                      "train/*samples",
+                                      "val/similarity_between_images"};
 
 static int kind_of(const char *name) {
   for (int k = 0; k < KIND_COUNT; k++)
@@ -89,7 +119,7 @@ static bool is_drawn(const char *name) {
   return true;
 }
 
-static struct figure *add_figure(struct figure **figures, int *count, const struct figure *figure) {
+struct figure *figure_add(struct figure **figures, int *count, const struct figure *figure) {
   *figures = memory_resize(*figures, (size_t)(*count + 1) * sizeof **figures, "figures");
   (*figures)[*count] = *figure;
   return &(*figures)[(*count)++];
@@ -188,7 +218,7 @@ void figure_list(const struct run_series *runs, int run_count, struct figure **f
   for (int k = 0; k < KIND_COUNT; k++)
     if (any_belongs(runs, run_count, k)) {
       struct figure figure = figure_of_kind(&kinds[k]);
-      fill_figure(add_figure(figures, count, &figure), runs, run_count, k, NULL);
+      fill_figure(figure_add(figures, count, &figure), runs, run_count, k, NULL);
     }
   for (int r = 0; r < run_count; r++)
     for (int i = 0; i < runs[r].count; i++) {
@@ -196,27 +226,46 @@ void figure_list(const struct run_series *runs, int run_count, struct figure **f
       if (kind_of(name) >= 0 || !is_drawn(name) || named_before(runs, r, name))
         continue;
       struct figure figure = figure_of_name(name);
-      fill_figure(add_figure(figures, count, &figure), runs, run_count, -1, name);
+      fill_figure(figure_add(figures, count, &figure), runs, run_count, -1, name);
     }
 }
 
-void figure_release(struct figure *figures, int count) {
-  for (int f = 0; f < count; f++) {
-    for (int c = 0; c < figures[f].curve_count; c++)
-      memory_release(figures[f].curves[c].label);
-    memory_release(figures[f].curves);
-    memory_release(figures[f].name);
-    memory_release(figures[f].title);
-    memory_release(figures[f].y_label);
+void figure_release_one(struct figure *figure) {
+  for (int c = 0; c < figure->curve_count; c++) {
+    memory_release(figure->curves[c].label);
+    if (!figure->own)
+      continue;
+    memory_release(figure->own[c].step);
+    memory_release(figure->own[c].value);
+    memory_release((double *)figure->curves[c].low);
+    memory_release((double *)figure->curves[c].high);
   }
+  memory_release(figure->own);
+  memory_release(figure->curves);
+  memory_release(figure->name);
+  memory_release(figure->title);
+  memory_release(figure->y_label);
+}
+
+void figure_release(struct figure *figures, int count) {
+  for (int f = 0; f < count; f++)
+    figure_release_one(&figures[f]);
   memory_release(figures);
 }
 
+/* Of a training curve its last value, of others all values. */
 void figure_describe(const struct figure *figure, struct text *words) {
-  text_append_format(words, "%s over training steps; last values:", figure->title);
+  if (figure->x_label)
+    text_append_format(words, "%s, by %s:", figure->title, figure->x_label);
+  else
+    text_append_format(words, "%s over training steps; last values:", figure->title);
   for (int c = 0; c < figure->curve_count; c++) {
     const struct series *series = figure->curves[c].series;
-    text_append_format(words, "%s %s %.4g at step %.0f", c > 0 ? ";" : "", figure->curves[c].label,
-                       figure->scale * series->value[series->count - 1], series->step[series->count - 1]);
+    text_append_format(words, "%s %s", c > 0 ? ";" : "", figure->curves[c].label);
+    if (!figure->x_label)
+      text_append_format(words, " %.4g at step %.0f", figure->scale * series->value[series->count - 1],
+                         series->step[series->count - 1]);
+    for (int i = 0; figure->x_label && i < series->count; i++)
+      text_append_format(words, "%s %.3g at %.4g", i > 0 ? "," : "", figure->scale * series->value[i], series->step[i]);
   }
 }

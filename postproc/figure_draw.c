@@ -43,15 +43,20 @@ static bool is_smoothed(const struct figure *figure, const struct series *series
   return figure->smooth && series->count >= SMOOTH_POINTS_MIN;
 }
 
-/* Columns: step, value, running mean over a fortieth of the points (exponential, without the bias of its start). */
-static enum status write_data(const struct figure *figure, const struct series *series, const char *path) {
+/* Columns: step, value, running mean over a fortieth of the points (exponential, without the bias of its start), and
+ * the interval. */
+static enum status write_data(const struct figure *figure, const struct curve *curve, const char *path) {
+  const struct series *series = curve->series;
   struct text data = {0};
   double keep = 1 - 40.0 / (series->count + 40.0), mean = 0, weight = 0;
   for (int i = 0; i < series->count; i++) {
     double value = figure->scale * series->value[i];
     mean = keep * mean + (1 - keep) * value;
     weight = keep * weight + (1 - keep);
-    text_append_format(&data, "%.17g %.9g %.9g\n", series->step[i], value, mean / weight);
+    text_append_format(&data, "%.17g %.9g %.9g", series->step[i], value, mean / weight);
+    if (curve->low)
+      text_append_format(&data, " %.9g %.9g", figure->scale * curve->low[i], figure->scale * curve->high[i]);
+    text_append_string(&data, "\n");
   }
   enum status status = file_write_atomic(path, data.data, data.length);
   text_release(&data);
@@ -85,13 +90,14 @@ static void append_style(struct text *script, const struct figure *figure, enum 
       "\nset border 3 linecolor rgb '%s' linewidth 0.7\nset tics nomirror out scale 0.6 textcolor rgb '%s'\n"
       "set grid linecolor rgb '%s' linewidth 0.5 linetype 1\nset key bmargin center Left reverse horizontal height 0.4 "
       "textcolor rgb '%s' samplen 2.5\n"
-      "set format x '%%.0f'\nset xrange [0:%g]\nset offsets 0, 0, graph 0.04, 0\nset lmargin 11\nset rmargin 3\n"
+      "set format x '%%.0f'\nset xrange [%d:%g]\nset offsets 0, 0, graph 0.04, 0\nset lmargin 11\nset rmargin 3\n"
       "set title offset 0,-0.3 textcolor rgb '%s' ",
-      theme->text, theme->text, theme->grid, theme->text, 1.01 * last_step(figure), theme->text);
+      theme->text, theme->text, theme->grid, theme->text, figure->x_logarithmic, 1.01 * last_step(figure), theme->text);
   append_quoted(script, figure->title);
-  text_append_format(script,
-                     "\nset xlabel 'training step' offset 0,0.3 textcolor rgb '%s'\nset ylabel textcolor rgb '%s' ",
-                     theme->text, theme->text);
+  text_append_string(script, figure->x_logarithmic ? "\nset logscale x 2" : "");
+  text_append_format(script, "\nset xlabel offset 0,0.3 textcolor rgb '%s' ", theme->text);
+  append_quoted(script, figure->x_label ? figure->x_label : "training step");
+  text_append_format(script, "\nset ylabel textcolor rgb '%s' ", theme->text);
   append_quoted(script, figure->y_label);
   text_append_string(script, figure->logarithmic ? "\nset logscale y\n" : "\n");
 }
@@ -105,6 +111,11 @@ static void append_curve(struct text *script, const struct figure *figure, int n
   text_append_string(script, number > 0 ? ", \\\n " : "plot ");
   if (smoothed)
     text_append_format(script, "'%s/%d' using 1:2 with lines linecolor rgb '#b0%s' linewidth 0.8 notitle, \\\n ",
+                       folder, number, color + 1);
+  if (curve->low)
+    text_append_format(script,
+                       "'%s/%d' using 1:2:4:5 with yerrorbars linecolor rgb '#60%s' linewidth 1 pointsize 0 "
+                       "notitle, \\\n ",
                        folder, number, color + 1);
   text_append_format(script, "'%s/%d' using 1:%d with %s linecolor rgb '%s' linewidth 2 dashtype %s", folder, number,
                      smoothed ? 3 : 2, marked ? "linespoints pointtype 7 pointsize 0.7" : "lines", color,
@@ -146,7 +157,7 @@ static enum status draw_in(const char *folder, const struct figure *figure, cons
   enum status status = file_write_atomic(script_path, script->data, script->length);
   for (int c = 0; status == STATUS_OK && c < figure->curve_count; c++) {
     char *path = text_format("%s/%d", folder, c);
-    status = write_data(figure, figure->curves[c].series, path);
+    status = write_data(figure, &figure->curves[c], path);
     memory_release(path);
   }
   if (status == STATUS_OK)

@@ -1,6 +1,6 @@
 /* memclip-metrics: retrieval results of features files, side by side, with bootstrap intervals. */
 #include <config.h>
-#include "features.h"
+#include "result_figures.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include <argp.h>
@@ -62,12 +62,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   }
 }
 
-struct result { /* of one file */
-  struct features features;
-  struct measure_list measures;
-};
-
-static json_t *describe_result(const struct result *result, bool intervals) {
+static json_t *describe_result(const struct report_result *result, bool intervals) {
   json_t *object = json_object();
   json_object_set_new(object, "file", json_string(result->features.path));
   if (result->features.data_set)
@@ -92,7 +87,7 @@ static json_t *describe_result(const struct result *result, bool intervals) {
   return object;
 }
 
-static void print_json(const struct result *results, int count, bool intervals) {
+static void print_json(const struct report_result *results, int count, bool intervals) {
   json_t *list = json_array();
   for (int i = 0; i < count; i++)
     json_array_append_new(list, describe_result(&results[i], intervals));
@@ -112,7 +107,7 @@ static void format_value(const struct measure *measure, bool intervals, char *ce
     snprintf(cell, size, "%.1f", scale * measure->value);
 }
 
-static void print_row(const struct result *results, int count, const char *name, bool intervals) {
+static void print_row(const struct report_result *results, int count, const char *name, bool intervals) {
   printf("%-*s", NAME_COLUMN, name);
   for (int i = 0; i < count; i++) {
     char cell[96] = "-";
@@ -124,7 +119,7 @@ static void print_row(const struct result *results, int count, const char *name,
   putchar('\n');
 }
 
-static bool named_before(const struct result *results, int count, const char *name) {
+static bool named_before(const struct report_result *results, int count, const char *name) {
   for (int i = 0; i < count; i++)
     if (measure_find(&results[i].measures, name))
       return true;
@@ -132,7 +127,7 @@ static bool named_before(const struct result *results, int count, const char *na
 }
 
 /* The rows of one part of the table, in the order of the first file that has them. */
-static void print_part(const struct result *results, int count, const char *title,
+static void print_part(const struct report_result *results, int count, const char *title,
                        bool (*belongs)(const struct measure *measure), bool intervals) {
   bool head = false;
   for (int i = 0; i < count; i++)
@@ -160,7 +155,7 @@ static bool is_by_truncation(const struct measure *measure) {
 }
 
 /* What the numbers are of. */
-static void print_origins(const struct result *results, int count) {
+static void print_origins(const struct report_result *results, int count) {
   for (int i = 0; i < count; i++) {
     const struct features *features = &results[i].features;
     bool told = false;
@@ -174,7 +169,7 @@ static void print_origins(const struct result *results, int count) {
   }
 }
 
-static void print_table(const struct result *results, int count, bool intervals) {
+static void print_table(const struct report_result *results, int count, bool intervals) {
   printf("%-*s", NAME_COLUMN, "");
   for (int i = 0; i < count; i++)
     printf("  %*.*s", VALUE_COLUMN, VALUE_COLUMN, results[i].features.label);
@@ -198,7 +193,8 @@ static void print_table(const struct result *results, int count, bool intervals)
   printf("Recalls and shares in percent%s.\n", intervals ? "; in brackets 95 % bootstrap intervals over images" : "");
 }
 
-static enum status measure_files(const struct command *command, char **paths, struct result *results, int count) {
+static enum status measure_files(const struct command *command, char **paths, struct report_result *results,
+                                 int count) {
   for (int i = 0; i < count; i++) {
     TRY(features_read(paths[i], &results[i].features));
     struct measure_extras extras = features_extras(&results[i].features);
@@ -213,15 +209,14 @@ static enum status run(const struct command *command) {
   char **paths;
   int count;
   TRY(features_list_files(command->names, command->name_count, &paths, &count));
-  struct result *results = memory_allocate((size_t)count * sizeof *results, "results");
+  struct report_result *results = memory_allocate((size_t)count * sizeof *results, "results");
   enum status status = measure_files(command, paths, results, count);
   if (status == STATUS_OK)
     (command->json ? print_json : print_table)(results, count, command->draws > 0);
   if (status == STATUS_OK && (fflush(stdout) != 0 || ferror(stdout)))
     status = error_set(STATUS_SYSTEM, "the results could not be written to the standard output");
   for (int i = 0; i < count; i++) {
-    features_release(&results[i].features);
-    measure_release(&results[i].measures);
+    result_release(&results[i]);
     memory_release(paths[i]);
   }
   memory_release(results);

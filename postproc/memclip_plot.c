@@ -3,8 +3,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "figure.h"
+#include "result_figures.h"
 #include <argp.h>
 #include <stdio.h>
+#include <string.h>
 
 const char *argp_program_version = "memclip-plot " PACKAGE_VERSION;
 enum { OPTION_OUT = 'o', OPTION_DARK = 'd' };
@@ -55,13 +57,57 @@ static enum status draw_figure(const struct command *command, const struct figur
   return STATUS_OK;
 }
 
-static enum status draw_runs(const struct command *command, const struct run_series *runs) {
+static bool holds(const char *run, const char *name) {
+  char *path = text_join_path(run, name);
+  const bool there = file_exists(path);
+  memory_release(path);
+  return there;
+}
+
+/* The features of all runs that hold some, and those named alone. */
+static enum status read_results(const struct command *command, struct report_result **results, int *count) {
+  enum status status = STATUS_OK;
+  for (int r = 0; status == STATUS_OK && r < command->run_count; r++) {
+    char **paths = NULL;
+    int files = 0;
+    if (file_is_directory(command->runs[r]) && !holds(command->runs[r], "features"))
+      continue;
+    status = features_list_files(&command->runs[r], 1, &paths, &files);
+    *results = memory_resize(*results, (size_t)(*count + files + 1) * sizeof **results, "results");
+    for (int f = 0; f < files; f++) {
+      if (status == STATUS_OK) {
+        (*results)[*count] = (struct report_result){0};
+        status = result_read(paths[f], MEASURE_DRAWS, &(*results)[*count]);
+        *count += status == STATUS_OK;
+      }
+      memory_release(paths[f]);
+    }
+    memory_release(paths);
+  }
+  return status;
+}
+
+static void add_result_figures(const struct report_result *results, int result_count, struct figure **figures,
+                               int *count) {
+  for (int r = 0; r < result_count; r++) {
+    bool seen = false;
+    for (int earlier = 0; earlier < r; earlier++)
+      seen |= strcmp(result_data_set(&results[earlier]), result_data_set(&results[r])) == 0;
+    if (!seen)
+      result_figures(results, result_count, result_data_set(&results[r]), figures, count);
+  }
+}
+
+static enum status draw_all(const struct command *command, const struct run_series *runs, int run_count,
+                            const struct report_result *results, int result_count) {
   struct figure *figures;
   int count;
   enum status status = STATUS_OK;
-  figure_list(runs, command->run_count, &figures, &count);
+  figure_list(runs, run_count, &figures, &count);
+  add_result_figures(results, result_count, &figures, &count);
   if (count == 0)
-    status = error_set(STATUS_INPUT, "%s has reported nothing yet", command->runs[0]);
+    status = error_set(STATUS_INPUT, "%s has reported nothing yet: neither metrics.jsonl nor features/ are there",
+                       command->runs[0]);
   if (status == STATUS_OK)
     status = file_make_directories(command->out);
   for (int f = 0; status == STATUS_OK && f < count; f++)
@@ -70,15 +116,28 @@ static enum status draw_runs(const struct command *command, const struct run_ser
   return status;
 }
 
+/* A run has curves, features, or both; what has neither is told as a run without curves. */
 static enum status run(const struct command *command) {
   struct run_series *runs = memory_allocate((size_t)command->run_count * sizeof *runs, "runs");
+  struct report_result *results = NULL;
+  int result_count = 0, run_count = 0;
   enum status status = STATUS_OK;
-  for (int r = 0; status == STATUS_OK && r < command->run_count; r++)
-    status = series_read_run(command->runs[r], &runs[r]);
+  for (int r = 0; status == STATUS_OK && r < command->run_count; r++) {
+    const char *name = command->runs[r];
+    if (text_ends_with(name, ".h5") || (holds(name, "features") && !holds(name, "metrics.jsonl")))
+      continue;
+    status = series_read_run(name, &runs[run_count]);
+    run_count += status == STATUS_OK;
+  }
   if (status == STATUS_OK)
-    status = draw_runs(command, runs);
-  for (int r = 0; r < command->run_count; r++)
+    status = read_results(command, &results, &result_count);
+  if (status == STATUS_OK)
+    status = draw_all(command, runs, run_count, results, result_count);
+  for (int r = 0; r < run_count; r++)
     series_release_run(&runs[r]);
+  for (int r = 0; r < result_count; r++)
+    result_release(&results[r]);
+  memory_release(results);
   memory_release(runs);
   return status;
 }
@@ -86,10 +145,11 @@ static enum status run(const struct command *command) {
 int main(int argument_count, char **arguments) {
   static const struct argp argp = {option_table,
                                    parse,
-                                   "RUN...",
+                                   "RUN|FEATURES.h5...",
                                    "Draws what runs reported (loss, learning rate, throughput, recalls, ...) over "
-                                   "their steps, several runs in one picture, as "
-                                   "DIR/NAME.png and DIR/NAME.svg. Needs gnuplot.",
+                                   "their steps, several runs in one picture, and of their evaluations recall by "
+                                   "caption length and the distribution of ranks, as DIR/NAME.png and DIR/NAME.svg. "
+                                   "Needs gnuplot.",
                                    NULL,
                                    NULL,
                                    NULL};

@@ -2,6 +2,7 @@
 #include <config.h>
 #include "base/file.h"
 #include "base/memory.h"
+#include "io/store.h"
 #include "report.h"
 #include <argp.h>
 #include <stdio.h>
@@ -17,13 +18,15 @@ enum {
   OPTION_TABLE,
   OPTION_WORLD,
   OPTION_QUERIES,
+  OPTION_BASELINE,
+  OPTION_MODEL,
   OPTION_DRAWS
 };
 
 static const struct argp_option option_table[] = {
     {"out", OPTION_OUT, "DIR", 0, "Directory for report.html, made if absent (default: report)", 0},
-    {"images", OPTION_IMAGES, "SHARDS", 0, "Shards that hold the pictures of the gallery; may be given several times",
-     0},
+    {"images", OPTION_IMAGES, "SHARDS|DIR", 0,
+     "Shards, or the folder of a benchmark's images, for the gallery; may be given several times", 0},
     {"queries", OPTION_QUERIES, "N", 0,
      "Right and wrong queries of each direction in the gallery (default 3, 0: no gallery)", 0},
     {"headline", OPTION_HEADLINE, "TEXT", 0, "The sentence on top, in place of one made from the results", 0},
@@ -33,6 +36,8 @@ static const struct argp_option option_table[] = {
      "\"note\"}",
      0},
     {"world", OPTION_WORLD, "FILE.json", 0, "world.json of drawn scenes, for the ceiling of short captions", 0},
+    {"model", OPTION_MODEL, "LABEL", 0, "The model that headline and gallery are about (default: the last)", 0},
+    {"baseline", OPTION_BASELINE, "LABEL", 0, "The model that differences are from (default: the first)", 0},
     {"draws", OPTION_DRAWS, "N", 0, "Bootstrap draws over images (default 1000)", 0},
     {0},
 };
@@ -43,7 +48,7 @@ struct command {
   int name_count;
   char *shards[PATTERNS_MAX];
   int shard_count;
-  const char *out, *headline, *title, *table, *world;
+  const char *out, *headline, *title, *table, *world, *baseline, *model;
   int queries, draws;
 };
 
@@ -77,6 +82,12 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   case OPTION_DRAWS:
     command->draws = parse_count(argument, "draws", state);
     return 0;
+  case OPTION_MODEL:
+    command->model = argument;
+    return 0;
+  case OPTION_BASELINE:
+    command->baseline = argument;
+    return 0;
   case OPTION_HEADLINE:
     command->headline = argument;
     return 0;
@@ -107,12 +118,26 @@ static enum status read_json(const char *path, json_t **json) {
   return *json ? STATUS_OK : error_set(STATUS_INPUT, "%s:%d: %s", path, error.line, error.text);
 }
 
+/* Of the run's newest checkpoint; a run without one (eval) has none. */
+static char *read_provenance(const char *directory) {
+  struct store *store;
+  char *path = text_join_path(directory, "checkpoints/latest.h5"), *words = NULL;
+  if (file_exists(path) && store_open(path, &store) == STATUS_OK) {
+    if (store_read_text(store, "run/provenance", &words) != STATUS_OK)
+      words = NULL;
+    store_close(store);
+  }
+  memory_release(path);
+  return words;
+}
+
 static enum status read_run(const char *directory, struct report_run *run) {
   char *metrics = text_join_path(directory, "metrics.jsonl"), *used = text_join_path(directory, "used.nml"),
        *state = text_join_path(directory, "status.json");
   struct text settings = {0};
   enum status status = STATUS_OK;
   run->path = memory_copy_string(directory, "path");
+  run->provenance = read_provenance(directory);
   if (file_exists(metrics))
     status = series_read_run(directory, &run->series);
   if (status == STATUS_OK && file_exists(used))
@@ -131,13 +156,6 @@ static enum status read_run(const char *directory, struct report_run *run) {
   memory_release(used);
   memory_release(state);
   return status;
-}
-
-static enum status read_result(const char *path, int draws, struct report_result *result) {
-  TRY(features_read(path, &result->features));
-  struct measure_extras extras = features_extras(&result->features);
-  measure_retrieval(&result->features.set, &extras, draws, MEASURE_SEED, &result->measures);
-  return STATUS_OK;
 }
 
 static bool holds_features(const char *directory) {
@@ -163,15 +181,11 @@ static enum status read_name(char *name, int draws, struct report *report) {
       memory_resize(report->results, (size_t)(report->result_count + count) * sizeof *report->results, "results");
   for (int i = 0; i < count; i++) {
     if (status == STATUS_OK)
-      status = read_result(paths[i], draws, &report->results[report->result_count++]);
+      status = result_read(paths[i], draws, &report->results[report->result_count++]);
     memory_release(paths[i]);
   }
   memory_release(paths);
   return status;
-}
-
-static const char *data_set_of(const struct report_result *result) {
-  return result->features.data_set ? result->features.data_set : "";
 }
 
 /* By data set, otherwise as named (insertion sort is stable). */
@@ -179,16 +193,32 @@ static void sort_results(struct report_result *results, int count) {
   for (int i = 1; i < count; i++) {
     struct report_result moved = results[i];
     int place = i;
-    for (; place > 0 && strcmp(data_set_of(&moved), data_set_of(&results[place - 1])) < 0; place--)
+    for (; place > 0 && strcmp(result_data_set(&moved), result_data_set(&results[place - 1])) < 0; place--)
       results[place] = results[place - 1];
     results[place] = moved;
   }
 }
 
-static enum status read_inputs(const struct command *command, struct report *report) {
+static enum status check_label(const struct report *report, const char *label, const char *option) {
+  const char **labels = memory_allocate((size_t)(report->result_count + 1) * sizeof *labels, "labels"), *nearest;
+  bool found = !label;
+  for (int r = 0; r < report->result_count; r++) {
+    labels[r] = report->results[r].features.label;
+    found |= label && strcmp(labels[r], label) == 0;
+  }
+  nearest = label ? text_nearest(label, labels, (size_t)report->result_count) : NULL;
+  memory_release(labels);
+  return found ? STATUS_OK
+               : error_set(STATUS_INPUT, "--%s: no features of a model '%s'%s%s%s", option, label,
+                           nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+static enum status read_inputs(struct command *command, struct report *report) {
   for (int i = 0; i < command->name_count; i++)
     TRY(read_name(command->names[i], command->draws, report));
   sort_results(report->results, report->result_count);
+  TRY(check_label(report, report->model, "model"));
+  TRY(check_label(report, report->baseline, "baseline"));
   if (command->table)
     TRY(read_json(command->table, &report->table));
   if (command->world)
@@ -203,12 +233,16 @@ static enum status write_page(const struct report *report, const char *out) {
   char *path = text_join_path(out, "report.html");
   report_headline(report, &body);
   enum status status = report_given_table(report, &body);
-  if (status == STATUS_OK)
+  if (status == STATUS_OK) {
     report_results(report, &body);
+    report_comparisons(report, &body);
+  }
   if (status == STATUS_OK)
     status = report_gallery(report, &body);
   if (status == STATUS_OK)
     status = report_curves(report, &body);
+  if (status == STATUS_OK)
+    status = report_memory(report, &body);
   if (status == STATUS_OK) {
     report_settings(report, &body);
     report_page(report, &body, &page);
@@ -229,13 +263,12 @@ static void release_report(struct report *report) {
     memory_release(report->runs[r].path);
     memory_release(report->runs[r].label);
     memory_release(report->runs[r].settings);
+    memory_release(report->runs[r].provenance);
     json_decref(report->runs[r].status);
     series_release_run(&report->runs[r].series);
   }
-  for (int r = 0; r < report->result_count; r++) {
-    features_release(&report->results[r].features);
-    measure_release(&report->results[r].measures);
-  }
+  for (int r = 0; r < report->result_count; r++)
+    result_release(&report->results[r]);
   memory_release(report->runs);
   memory_release(report->results);
   json_decref(report->table);
@@ -256,7 +289,12 @@ int main(int argument_count, char **arguments) {
   argp_err_exit_status = STATUS_USAGE;
   struct command command = {.out = "report", .title = "memclip report", .queries = 3, .draws = MEASURE_DRAWS};
   argp_parse(&argp, argument_count, arguments, 0, NULL, &command);
-  struct report report = {.title = command.title, .headline = command.headline, .queries = command.queries};
+  struct report report = {.title = command.title,
+                          .headline = command.headline,
+                          .queries = command.queries,
+                          .draws = command.draws,
+                          .baseline = command.baseline,
+                          .model = command.model};
   enum status status = read_inputs(&command, &report);
   if (status == STATUS_OK)
     status = write_page(&report, command.out);

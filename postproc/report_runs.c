@@ -40,7 +40,26 @@ static enum status append_figure(const struct figure *figure, struct text *page)
   return status;
 }
 
+/* Recall by caption length and ranks, of each data set. */
+static enum status append_result_figures(const struct report *report, struct text *page) {
+  struct figure *figures = NULL;
+  int count = 0;
+  enum status status = STATUS_OK;
+  for (int r = 0; r < report->result_count; r++)
+    if (r == 0 || strcmp(result_data_set(&report->results[r]), result_data_set(&report->results[r - 1])) != 0)
+      result_figures(report->results, report->result_count, result_data_set(&report->results[r]), &figures, &count);
+  if (count > 0)
+    text_append_string(page, "<h2>Caption length and ranks</h2>\n<div class=\"figures\">\n");
+  for (int f = 0; status == STATUS_OK && f < count; f++)
+    status = append_figure(&figures[f], page);
+  if (count > 0)
+    text_append_string(page, "</div>\n<p class=\"note\">Bars: 95 % bootstrap intervals over images.</p>\n");
+  figure_release(figures, count);
+  return status;
+}
+
 enum status report_curves(const struct report *report, struct text *page) {
+  TRY(append_result_figures(report, page));
   struct run_series *series = memory_allocate((size_t)(report->run_count + 1) * sizeof *series, "series");
   struct figure *figures;
   int count, with_series = 0;
@@ -78,6 +97,39 @@ static void append_status(const json_t *status, struct text *page) {
   text_append_string(page, "</tbody></table></div>\n");
 }
 
+/* Behind a click; comments of a namelist are left out. */
+static void append_details(const char *title, const char *words, bool without_comments, struct text *page) {
+  if (!words)
+    return;
+  text_append_format(page, "<details><summary>%s</summary><pre>", title);
+  for (const char *line = words; *line;) {
+    const size_t length = strcspn(line, "\n") + (line[strcspn(line, "\n")] == '\n');
+    if (!without_comments || (line[strspn(line, " ")] != '!' && length > 1)) {
+      char *copy = text_format("%.*s", (int)length, line);
+      report_escape(page, copy);
+      memory_release(copy);
+    }
+    line += length;
+  }
+  text_append_string(page, "</pre></details>\n");
+}
+
+/* What a features file says of itself. */
+static void append_origin(const struct features *features, struct text *page) {
+  text_append_string(page, "<li><code>");
+  report_escape(page, features->path);
+  text_append_string(page, "</code>");
+  if (features->checkpoint) {
+    text_append_string(page, ": weights <code>");
+    report_escape(page, features->checkpoint);
+    text_append_string(page, "</code>");
+  }
+  if (features->text_tower)
+    text_append_format(page, ", %s text tower",
+                       strcmp(features->text_tower, "teacher") == 0 ? "the teacher's" : "its own");
+  text_append_string(page, "</li>\n");
+}
+
 void report_settings(const struct report *report, struct text *page) {
   text_append_string(page, "<h2>How it was made</h2>\n");
   for (int r = 0; r < report->run_count; r++) {
@@ -87,19 +139,15 @@ void report_settings(const struct report *report, struct text *page) {
     text_append_string(page, "</h3>\n");
     if (json_is_object(run->status))
       append_status(run->status, page);
-    if (!run->settings)
-      continue;
-    text_append_string(page, "<details><summary>every setting</summary><pre>");
-    report_escape(page, run->settings);
-    text_append_string(page, "</pre></details>\n");
+    append_details("every setting", run->settings, true, page);
+    append_details("how the program was built, and where it ran", run->provenance, false, page);
   }
+  report_setting_differences(report, page);
+  report_bad_samples(report, page);
   if (report->result_count > 0)
     text_append_string(page, "<h3>Features files</h3>\n<ul class=\"pale\">\n");
-  for (int r = 0; r < report->result_count; r++) {
-    text_append_string(page, "<li>");
-    report_escape(page, report->results[r].features.path);
-    text_append_string(page, "</li>\n");
-  }
+  for (int r = 0; r < report->result_count; r++)
+    append_origin(&report->results[r].features, page);
   if (report->result_count > 0)
     text_append_string(page, "</ul>\n");
 }

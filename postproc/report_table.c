@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How measures are called in a table: in this order, each part with a heading. Names behind `part` that are not here
@@ -38,13 +39,9 @@ static const struct row {
 };
 enum { ROW_COUNT = sizeof rows / sizeof rows[0] };
 
-static const char *data_set_of(const struct report_result *result) {
-  return result->features.data_set ? result->features.data_set : "features";
-}
-
 static bool seen_before(const struct report *report, int result) {
   for (int r = 0; r < result; r++)
-    if (strcmp(data_set_of(&report->results[r]), data_set_of(&report->results[result])) == 0)
+    if (strcmp(result_data_set(&report->results[r]), result_data_set(&report->results[result])) == 0)
       return true;
   return false;
 }
@@ -60,7 +57,7 @@ static const struct measure *best_of(const struct report *report, const char *se
   const struct measure *best = NULL;
   for (int r = 0; r < report->result_count; r++) {
     const struct measure *measure = measure_find(&report->results[r].measures, name);
-    if (strcmp(data_set_of(&report->results[r]), set) != 0 || !measure)
+    if (strcmp(result_data_set(&report->results[r]), set) != 0 || !measure)
       continue;
     if (!best || (measure->rank ? measure->value < best->value : measure->value > best->value))
       best = measure;
@@ -74,12 +71,21 @@ static const json_t *split_of(const struct report *report, const char *set) {
   const char *name;
   for (int r = 0; r < report->result_count; r++) {
     const struct features *features = &report->results[r].features;
-    if (strcmp(data_set_of(&report->results[r]), set) != 0 || !features->keys)
+    if (strcmp(result_data_set(&report->results[r]), set) != 0 || !features->keys)
       continue;
     json_object_foreach((json_t *)splits, name,
                         split) if (strncmp(features->keys[0], name, strlen(name)) == 0) return split;
   }
   return NULL;
+}
+
+static bool values_differ(const struct report *report, const char *set, const char *name, double best) {
+  for (int r = 0; r < report->result_count; r++) {
+    const struct measure *measure = measure_find(&report->results[r].measures, name);
+    if (measure && strcmp(result_data_set(&report->results[r]), set) == 0 && measure->value != best)
+      return true;
+  }
+  return false;
 }
 
 /* What a perfect reader expects of R@1 on short captions, from world.json; NAN when it is not known. */
@@ -99,12 +105,13 @@ static void append_row(const struct report *report, const char *set, const struc
   const struct measure *best = best_of(report, set, row->name);
   if (!best)
     return;
+  const bool differ = models > 1 && values_differ(report, set, row->name, best->value);
   text_append_format(page, "<tr><td>%s</td>", row->title);
   for (int r = 0; r < report->result_count; r++) {
     const struct measure *measure = measure_find(&report->results[r].measures, row->name);
-    if (strcmp(data_set_of(&report->results[r]), set) != 0)
+    if (strcmp(result_data_set(&report->results[r]), set) != 0)
       continue;
-    text_append_string(page, measure && models > 1 && measure->value == best->value ? "<td class=\"best\">" : "<td>");
+    text_append_string(page, measure && differ && measure->value == best->value ? "<td class=\"best\">" : "<td>");
     if (measure)
       append_value(page, measure);
     else
@@ -134,7 +141,7 @@ static void append_table(const struct report *report, const char *set, struct te
   int models = 0;
   text_append_string(page, "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\"></th>");
   for (int r = 0; r < report->result_count; r++) {
-    if (strcmp(data_set_of(&report->results[r]), set) != 0)
+    if (strcmp(result_data_set(&report->results[r]), set) != 0)
       continue;
     models++;
     text_append_string(page, "<th scope=\"col\">");
@@ -153,6 +160,25 @@ static void append_table(const struct report *report, const char *set, struct te
   text_append_string(page, "</tbody></table></div>\n");
 }
 
+/* What the protocol takes, what was cut, and what is known against the numbers. */
+static void append_note(const struct features *features, struct text *page) {
+  int64_t cut = 0;
+  for (int64_t i = 0; features->tokens && i < features->set.text_count; i++)
+    cut += features->tokens[i] > features->context;
+  text_append_string(page, "<p class=\"note\">");
+  if (features->note) {
+    text_append_format(page, "Protocol %s: ", features->protocol ? features->protocol : "flair");
+    report_escape(page, features->note);
+    text_append_string(page, ". ");
+  }
+  if (cut > 0)
+    text_append_format(page, "%" PRId64 " texts (%.1f %%) are longer than %d tokens and were cut. ", cut,
+                       100 * (double)cut / (double)features->set.text_count, features->context);
+  if (features->in_training && atoll(features->in_training) > 0)
+    text_append_format(page, "<strong>%s of the images occur in the training data.</strong>", features->in_training);
+  text_append_string(page, "</p>\n");
+}
+
 void report_results(const struct report *report, struct text *page) {
   if (report->result_count == 0)
     return;
@@ -162,9 +188,10 @@ void report_results(const struct report *report, struct text *page) {
     if (seen_before(report, r))
       continue;
     text_append_string(page, "<h3>");
-    report_escape(page, data_set_of(&report->results[r]));
+    report_escape(page, result_data_set(&report->results[r]));
     text_append_format(page, ": %" PRId64 " images, %" PRId64 " texts</h3>\n", set->image_count, set->text_count);
-    append_table(report, data_set_of(&report->results[r]), page);
+    append_note(&report->results[r].features, page);
+    append_table(report, result_data_set(&report->results[r]), page);
   }
   text_append_string(page, "<p class=\"note\">Recalls and shares in percent; ranks count from 1. Below each value its "
                            "95 % bootstrap interval "
@@ -173,11 +200,19 @@ void report_results(const struct report *report, struct text *page) {
                            "random features expect.</p>\n");
 }
 
+static bool has_own_text(const struct report_result *result) {
+  return !result->features.text_tower || strcmp(result->features.text_tower, "teacher") != 0;
+}
+
 const struct report_result *report_main_result(const struct report *report) {
   int last = 0;
-  for (int r = 1; r < report->result_count; r++)
-    if (strcmp(data_set_of(&report->results[r]), data_set_of(&report->results[0])) == 0)
+  for (int r = 1; r < report->result_count; r++) {
+    const struct report_result *result = &report->results[r];
+    if (strcmp(result_data_set(result), result_data_set(&report->results[0])) != 0)
+      continue;
+    if (report->model ? strcmp(result->features.label, report->model) == 0 : has_own_text(result))
       last = r;
+  }
   return &report->results[last];
 }
 

@@ -98,9 +98,11 @@ enum status usage_read(const char *path, struct usage_file *file) {
     status = read_layers(store, file);
     if (status != STATUS_OK && !strstr(error_message(), path))
       error_context(status, "%s", path);
-    read_attribute(store, "model", &file->label);
-    read_attribute(store, "data_set", &file->data_set);
-    read_attribute(store, "checkpoint", &file->checkpoint);
+    if (status == STATUS_OK) {
+      read_attribute(store, "model", &file->label);
+      read_attribute(store, "data_set", &file->data_set);
+      read_attribute(store, "checkpoint", &file->checkpoint);
+    }
     store_close(store);
   }
   if (status != STATUS_OK)

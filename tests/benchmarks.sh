@@ -94,6 +94,12 @@ ok "a frozen text tower is the teacher's" sh -c 'h5diff eval/features/coco.stude
 other_texts() { ! h5diff eval/features/coco.finetuned.h5 eval/features/coco.finetuned-teacher-text.h5 /text/features >/dev/null; }
 ok "a trained one is not" other_texts
 ok "usage is counted for students" sh -c '[ -f eval/usage/coco.student.h5 ] && [ ! -e eval/usage/coco.teacher.h5 ]'
+usage() { # all slots that 5 x 5 keys have; the same checkpoint does not differ from itself, another one does
+  memclip-usage eval/usage/coco.student.h5 >out && has '25 slots a block' out &&
+    memclip-usage --json --against eval/usage/coco.student.h5 eval/usage/coco.student.h5 >out && has '"churn": 0.0' out && has '"value_drift": 0.0' out &&
+    memclip-usage --json --against eval/usage/coco.student.h5 eval/usage/coco.finetuned.h5 >out && has '"churn": 0' out && ! grep -q '"value_drift": 0.0,' out
+}
+ok "memclip-usage" usage
 tulip() {
   evaluate 2 tulip --set "eval.protocol='tulip'" --set "eval.datasets='coco'" --set "eval.root='data/coco'" &&
     has '"student.retrieval_coco_num_text_samples": 15' tulip/results.json

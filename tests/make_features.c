@@ -1,5 +1,6 @@
 /* make_features FILE.h5 [NOISE [FAULT]]: a features file of 40 images in groups of 4, two captions each, with wrong
- * captions, for test_postproc.sh. FAULT: width, index, nan, short; or scenes: keys of the four drawn scenes val00000000
+ * captions, for test_postproc.sh. FAULT: width, index, nan, short, old, newer; or label:NAME of the model; or scenes:
+ * keys of the four drawn scenes val00000000
  * ... */
 #include "base/memory.h"
 #include "base/random.h"
@@ -77,7 +78,17 @@ static enum status write_features(struct store *store, double noise, const char 
   TRY(store_write(store, "negative/features", DTYPE_F32, 2, (const int64_t[]){NEGATIVES, WIDTH}, negatives));
   TRY(store_write(store, "negative/right_text", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, right));
   TRY(store_write(store, "negative/image", DTYPE_I64, 1, (const int64_t[]){NEGATIVES}, image));
+  if (strcmp(fault, "old") != 0) { /* format version 1 had no token counts */
+    int32_t tokens[TEXTS];
+    for (int j = 0; j < TEXTS; j++)
+      tokens[j] = 5 + j;
+    TRY(store_write(store, "text/tokens", DTYPE_I32, 1, (const int64_t[]){TEXTS}, tokens));
+    TRY(store_write_attribute(store, "context_length", "77"));
+    TRY(store_write_attribute(store, "format_version", strcmp(fault, "newer") == 0 ? "9" : "2"));
+  }
   TRY(store_write_attribute(store, "data_set", "val"));
+  if (text_starts_with(fault, "label:"))
+    TRY(store_write_attribute(store, "model", fault + strlen("label:")));
   return write_names(store, strcmp(fault, "scenes") == 0);
 }
 

@@ -169,19 +169,19 @@ const struct key key_table[] = {
   TEXT(data, shuffle, "'global'", "global|window|none", FIXED, TRAINING,
     "Order of an epoch: a permutation of all samples, of shards and then of samples within a window of them (fewer random reads), "
     "or as they lie."),
-  INTEGER(data, shuffle_window, "samples", "0", 0, INFINITY, FIXED, TRAINING, "Samples of a window; 0 chooses about 100,000 samples."),
+  INTEGER(data, shuffle_window, "samples", "0", 0, INFINITY, FIXED, TRAINING, "Samples that a window of whole shards holds at least; 0 is 100,000."),
   LOGICAL(data, resampled, ".false.", FIXED, TRAINING, "Draw samples with replacement, by weights, instead of each once per epoch."),
   INTEGER(data, loader_threads, "", "0", 0, 1024, FREE, ALL,
     "Threads of a rank that read and decode; 0 chooses by cores and measured speed. Any number gives the same batches."),
   PATH(data, stage_to, "''", PATH, FREE, TRAINING,
-    "Directory on the node's own disk to which the node's share of the shards is copied first; empty reads them in place."),
+    "Directory on the node's own disk to which the shards of data.train are copied first, once; empty reads them in place."),
   REAL(data, bad_sample_limit, "", "0.01", 0, 1, FREE, "pretrain distill finetune eval",
     "Bad samples are replaced, counted and named in bad_samples.jsonl; the run fails when more than two exceed this share of those "
     "read, or with 0 at the first."),
   LOGICAL(data, exif_orientation, ".false.", FIXED, ALL,
     "Turn images as their EXIF tag says. open_clip does not, so the default does not."),
   REAL(data, max_image_megapixels, "megapixels", "0", 0, 1e6, WARN, ALL,
-    "Larger images are bad samples, before they are decoded; 0 is 1000 megapixels."),
+    "Larger images are bad samples, before they are decoded; 0 is 179 megapixels, where Pillow refuses them."),
 
   TEXT(loss, distill, "'cosine'", "cosine|mse|l2", FIXED, "distill",
     "Distance of the student's image embeddings from the teacher's: 1 - cosine, mean squared error, or Euclidean distance."),

@@ -69,6 +69,7 @@ enum status session_check_tokenizer(const struct session *session) {
 enum status session_open_source(const struct session *session, const struct text_list *paths,
                                 const struct real_list *weights, const char *key, struct source **source) {
   const struct data_settings *data = &session->settings->data;
+  const bool stages = paths == &data->train && session->run->input_path; /* a run that is only checked copies nothing */
   if (paths->count == 0)
     return error_set(STATUS_INPUT, "%s is empty: name shards such as 'data/{000000..000125}.tar' or a csv file", key);
   if (weights && weights->count != 0 && weights->count != paths->count)
@@ -84,7 +85,7 @@ enum status session_open_source(const struct session *session, const struct text
                                          .csv_image = data->csv_image,
                                          .csv_caption = data->csv_caption,
                                          .index_directory = session->settings->run.directory,
-                                         .stage_to = session->run && paths == &data->train ? data->stage_to : NULL,
+                                         .stage_to = stages ? data->stage_to : NULL,
                                          .threads = session_loader_threads(session->settings)};
   enum status status = source_open(&options, source);
   if (status != STATUS_OK)

@@ -170,6 +170,61 @@ static void test_transform_is_resize_and_cut(void **state) {
   image_workspace_release(&workspace);
 }
 
+/* The other ways of evaluation: a plain resize, with the margins filled. */
+static void test_transform_modes(void **state) {
+  (void)state;
+  enum { SIZE = 16 };
+  static const int sides[][2] = {{40, 30}, {9, 31}, {16, 16}, {3, 200}, {11, 7}};
+  struct image_workspace workspace = {0};
+  for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
+    const int width = sides[i][0], height = sides[i][1], longer = width > height ? width : height;
+    struct image image = noise_image(width, height, 40 + i), whole = {0};
+    const struct image_box box = {0, 0, width, height};
+    uint8_t out[SIZE * SIZE * 3];
+    struct image_transform transform = {.size = SIZE, .mode = RESIZE_SQUASH};
+    assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_OK);
+    assert_int_equal(image_resize(&image, &box, SIZE, SIZE, &workspace, &whole), STATUS_OK);
+    assert_memory_equal(out, whole.pixels, sizeof out);
+    transform = (struct image_transform){.size = SIZE, .mode = RESIZE_LONGEST, .fill = 77};
+    const int shown_width = (int)rint((double)width * SIZE / longer),
+              shown_height = (int)rint((double)height * SIZE / longer);
+    if (shown_width < 1) {
+      assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_INPUT);
+    } else {
+      const int left = (SIZE - shown_width) / 2, top = (SIZE - shown_height) / 2;
+      assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_OK);
+      assert_int_equal(image_resize(&image, &box, shown_width, shown_height, &workspace, &whole), STATUS_OK);
+      for (int y = 0; y < SIZE; y++)
+        for (int x = 0; x < SIZE; x++) {
+          const bool shown = x >= left && x < left + shown_width && y >= top && y < top + shown_height;
+          const size_t at = ((size_t)(y - top) * (size_t)shown_width + (size_t)(x - left)) * 3;
+          assert_int_equal(out[(y * SIZE + x) * 3 + 1], shown ? whole.pixels[at + 1] : 77);
+        }
+    }
+    image_release(&image);
+    image_release(&whole);
+  }
+  struct image_transform transform = {0};
+  assert_int_equal(image_transform_parse("squash", "bilinear", &transform), STATUS_OK);
+  assert_true(transform.mode == RESIZE_SQUASH && transform.bilinear);
+  assert_int_equal(image_transform_parse("crop", "bicubic", &transform), STATUS_INPUT);
+  assert_int_equal(image_transform_parse("longest", "nearest", &transform), STATUS_INPUT);
+  image_workspace_release(&workspace);
+}
+
+/* Bilinear of a ramp is the ramp, and of two pixels into four what one computes by hand. */
+static void test_bilinear(void **state) {
+  (void)state;
+  uint8_t pixels[2 * 2 * 3 + 64] = {0, 0, 0, 200, 200, 200, 0, 0, 0, 200, 200, 200}, out[4 * 4 * 3];
+  const struct image image = {.pixels = pixels, .width = 2, .height = 2, .capacity_bytes = sizeof pixels};
+  struct image_workspace workspace = {0};
+  const struct image_transform transform = {.size = 4, .bilinear = true};
+  assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_OK);
+  for (int i = 0; i < 16; i++)
+    assert_int_equal(out[3 * i], ((const int[]){0, 50, 150, 200})[i % 4]);
+  image_workspace_release(&workspace);
+}
+
 static void test_crop_box(void **state) {
   (void)state;
   const struct crop_range range = {{0.9, 1.0}, {0.75, 4.0 / 3}};
@@ -352,6 +407,8 @@ int main(void) {
       cmocka_unit_test(test_resize_is_the_formula),
       cmocka_unit_test(test_kernels_agree),
       cmocka_unit_test(test_transform_is_resize_and_cut),
+      cmocka_unit_test(test_transform_modes),
+      cmocka_unit_test(test_bilinear),
       cmocka_unit_test(test_crop_box),
       cmocka_unit_test(test_encode_and_damage),
       cmocka_unit_test(test_limits),

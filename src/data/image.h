@@ -37,8 +37,21 @@ void image_workspace_release(struct image_workspace *workspace);
  * pixels of the box count. */
 enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height,
                          struct image_workspace *workspace, struct image *out);
-/* Evaluation transform: shorter side to size, long side trunc, centre crop (contract 4.3); only pixels that survive the
- * crop are computed. out: [size,size,3] bytes, dense. */
+/* open_clip's ways of evaluation (contract 4.3): the shorter side becomes `size` and the middle is cut out; the longer
+ * side does and the rest is filled; or both do. */
+enum image_resize_mode { RESIZE_SHORTEST, RESIZE_LONGEST, RESIZE_SQUASH };
+struct image_transform {
+  int size;
+  enum image_resize_mode mode;
+  bool bilinear; /* else bicubic */
+  uint8_t fill;
+};
+/* Words of open_clip's preprocess_cfg. */
+enum status image_transform_parse(const char *mode, const char *interpolation, struct image_transform *transform);
+/* Only pixels that survive the crop are computed. out: [size,size,3] bytes, dense. */
+enum status image_transform(const struct image *from, const struct image_transform *transform,
+                            struct image_workspace *workspace, uint8_t *out);
+/* The usual one: bicubic, shorter side to size, centre crop. */
 enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out);
 struct crop_range {
   double scale[2], ratio[2];

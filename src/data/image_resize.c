@@ -11,6 +11,7 @@
 /* One axis: `in` samples become `out`, of which [first, first + count) are wanted. */
 struct axis {
   int in, out, first, count;
+  bool linear; /* triangle instead of cubic */
 };
 struct span { /* inputs that the wanted outputs touch */
   int first, count;
@@ -41,9 +42,18 @@ static double cubic(double x) {
   return 0.0;
 }
 
+static double triangle(double x) {
+  x = fabs(x);
+  return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+static double support_of(const struct axis *axis) {
+  return axis->linear ? 1.0 : 2.0;
+}
+
 static int groups_of(const struct axis *axis) {
   const double scale = (double)axis->in / axis->out;
-  const int taps = (int)ceil(2.0 * fmax(scale, 1.0)) * 2 + 1;
+  const int taps = (int)ceil(support_of(axis) * fmax(scale, 1.0)) * 2 + 1;
   return (taps + IMAGE_TAP_GROUP - 1) / IMAGE_TAP_GROUP;
 }
 
@@ -51,11 +61,11 @@ static size_t taps_bytes(const struct axis *axis) {
   return (size_t)axis->count * (sizeof(int32_t) + (size_t)groups_of(axis) * 2 * IMAGE_TAP_GROUP * sizeof(int16_t)) + 64;
 }
 
-/* The weights of one output: K((i - centre + 1/2) / f) over the inputs within 2 f of the centre, divided by their sum,
- * as integers rounded half away from zero. `weight` has room for all taps. Returns the first input; the number of
- * inputs in *count. */
+/* The weights of one output: K((i - centre + 1/2) / f) over the inputs within 2 f (linear: f) of the centre, divided by
+ * their sum, as integers rounded half away from zero. `weight` has room for all taps. Returns the first input; the
+ * number of inputs in *count. */
 static int weigh(const struct axis *axis, int output, double *weight, int *count) {
-  const double scale = (double)axis->in / axis->out, width = fmax(scale, 1.0), support = 2.0 * width,
+  const double scale = (double)axis->in / axis->out, width = fmax(scale, 1.0), support = support_of(axis) * width,
                inverse = 1.0 / width;
   const double centre = (output + 0.5) * scale;
   int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
@@ -63,7 +73,8 @@ static int weigh(const struct axis *axis, int output, double *weight, int *count
   end = end > axis->in ? axis->in : end;
   double sum = 0;
   for (int i = 0; i < end - first; i++) {
-    weight[i] = cubic((i + first - centre + 0.5) * inverse);
+    const double x = (i + first - centre + 0.5) * inverse;
+    weight[i] = axis->linear ? triangle(x) : cubic(x);
     sum += weight[i];
   }
   for (int i = 0; i < end - first; i++)
@@ -262,8 +273,8 @@ enum status image_resize(const struct image *from, const struct image_box *box, 
   TRY(image_prepare(NULL, out_width, out_height, out));
   struct resize job = {.from = from,
                        .box = *box,
-                       .x = {box->width, out_width, 0, out_width},
-                       .y = {box->height, out_height, 0, out_height}};
+                       .x = {box->width, out_width, 0, out_width, false},
+                       .y = {box->height, out_height, 0, out_height, false}};
   return resize_window(&job, workspace, out->pixels);
 }
 
@@ -272,21 +283,85 @@ static int centre_offset(int longer, int size) {
   return (int)rint((longer - size) / 2.0);
 }
 
-enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out) {
-  const int64_t shorter = from->width < from->height ? from->width : from->height;
-  const int64_t width = size * (int64_t)from->width / shorter, height = size * (int64_t)from->height / shorter;
-  if (width > INT32_MAX / 4 || height > INT32_MAX / 4)
+/* The part of a resized axis that the picture shows, and, where it is shorter than the picture, where it begins there.
+ */
+static struct axis visible(int in, int64_t out, const struct image_transform *transform, int *margin) {
+  const int size = transform->size, whole = (int)out;
+  *margin = whole < size ? (size - whole) / 2 : 0;
+  return (struct axis){.in = in,
+                       .out = whole,
+                       .first = whole > size ? centre_offset(whole, size) : 0,
+                       .count = whole > size ? size : whole,
+                       .linear = transform->bilinear};
+}
+
+/* Rows of `width` pixels at the start of `out` go to (left, top) of the picture; the rest is filled. From the last row
+ * on, since every row moves towards the end. */
+static void pad(uint8_t *out, int width, int height, int left, int top, const struct image_transform *transform) {
+  const size_t row_bytes = (size_t)transform->size * 3, bytes = (size_t)width * 3, before = (size_t)left * 3;
+  for (int y = transform->size - 1; y >= 0; y--) {
+    uint8_t *row = out + (size_t)y * row_bytes;
+    const bool shown = y >= top && y < top + height;
+    if (shown)
+      memmove(row + before, out + (size_t)(y - top) * bytes, bytes);
+    memset(row, transform->fill, shown ? before : row_bytes);
+    if (shown)
+      memset(row + before + bytes, transform->fill, row_bytes - before - bytes);
+  }
+}
+
+static void resized_sizes(const struct image *from, const struct image_transform *transform, int64_t sizes[2]) {
+  const int64_t size = transform->size, width = from->width, height = from->height;
+  const int64_t shorter = width < height ? width : height;
+  const double ratio = (double)(width > height ? width : height) / (double)size;
+  sizes[0] = transform->mode == RESIZE_SQUASH    ? size
+             : transform->mode == RESIZE_LONGEST ? (int64_t)rint((double)width / ratio)
+                                                 : size * width / shorter;
+  sizes[1] = transform->mode == RESIZE_SQUASH    ? size
+             : transform->mode == RESIZE_LONGEST ? (int64_t)rint((double)height / ratio)
+                                                 : size * height / shorter;
+}
+
+enum status image_transform(const struct image *from, const struct image_transform *transform,
+                            struct image_workspace *workspace, uint8_t *out) {
+  int64_t sizes[2];
+  int left, top;
+  resized_sizes(from, transform, sizes);
+  if (sizes[0] < 1 || sizes[1] < 1 || sizes[0] > INT32_MAX / 4 || sizes[1] > INT32_MAX / 4)
     return error_set(STATUS_INPUT, "an image of %d x %d pixels is too thin to be resized to %d", from->width,
-                     from->height, size);
+                     from->height, transform->size);
   struct resize job = {.from = from,
                        .box = {0, 0, from->width, from->height},
-                       .x = {from->width, (int)width, centre_offset((int)width, size), size},
-                       .y = {from->height, (int)height, centre_offset((int)height, size), size}};
-  return resize_window(&job, workspace, out);
+                       .x = visible(from->width, sizes[0], transform, &left),
+                       .y = visible(from->height, sizes[1], transform, &top)};
+  TRY(resize_window(&job, workspace, out));
+  if (job.x.count < transform->size || job.y.count < transform->size)
+    pad(out, job.x.count, job.y.count, left, top, transform);
+  return STATUS_OK;
+}
+
+enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out) {
+  return image_transform(from, &(struct image_transform){.size = size}, workspace, out);
+}
+
+enum status image_transform_parse(const char *mode, const char *interpolation, struct image_transform *transform) {
+  static const char *const modes[] = {"shortest", "longest", "squash"};
+  int found = -1;
+  for (int i = 0; i < 3; i++)
+    found = strcmp(mode, modes[i]) == 0 ? i : found;
+  if (found < 0)
+    return error_set(STATUS_INPUT, "resize mode '%s' is none of shortest, longest, squash", mode);
+  transform->mode = (enum image_resize_mode)found;
+  transform->bilinear = strcmp(interpolation, "bilinear") == 0;
+  /* open_clip takes 'random' for bicubic where nothing is drawn at random */
+  if (!transform->bilinear && strcmp(interpolation, "bicubic") != 0 && strcmp(interpolation, "random") != 0)
+    return error_set(STATUS_INPUT, "interpolation '%s' is none of bicubic, bilinear", interpolation);
+  return STATUS_OK;
 }
 
 enum status image_transform_crop(const struct image *from, const struct image_box *box, int size,
                                  struct image_workspace *workspace, uint8_t *out) {
-  struct resize job = {.from = from, .box = *box, .x = {box->width, size, 0, size}, .y = {box->height, size, 0, size}};
+  struct resize job = {
+      .from = from, .box = *box, .x = {box->width, size, 0, size, false}, .y = {box->height, size, 0, size, false}};
   return resize_window(&job, workspace, out);
 }

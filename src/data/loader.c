@@ -79,6 +79,7 @@ struct loader *loader_open(const struct loader_options *options) {
   struct loader_options *own = &loader->options;
   if (!own->allocate)
     own->allocate = memory_allocate, own->release = memory_release;
+  own->evaluation.size = own->image_size;
   if (own->threads < 1)
     own->threads = 1;
   if (own->ring < 2)

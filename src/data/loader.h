@@ -19,6 +19,7 @@ struct loader_options {
   bool short_tokens; /* fill the short arrays */
   bool images;       /* false: captions only; a bad caption is then all that makes a sample bad */
   int image_size;
+  struct image_transform evaluation; /* for AUGMENT_NONE; its size is image_size */
   enum augment augment;
   struct crop_range crop;
   uint64_t seed; /* of the crops: keyed by (seed, epoch and position for CROP, sample for CROP_FIXED) */

@@ -44,7 +44,7 @@ static enum status make_picture(struct loader_worker *worker, const struct loade
                                 const struct random_key *key, uint8_t *out) {
   TRY(image_decode(worker->bytes.data, worker->bytes.length, &options->limits, &worker->image));
   if (options->augment == AUGMENT_NONE)
-    return image_transform_eval(&worker->image, options->image_size, &worker->workspace, out);
+    return image_transform(&worker->image, &options->evaluation, &worker->workspace, out);
   struct image_box box = image_crop_box(worker->image.width, worker->image.height, &options->crop, key);
   return image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, out);
 }

@@ -95,6 +95,12 @@ const struct key key_table[] = {
     "Three values (red, green, blue; 0 to 1) subtracted from pixels. Empty takes the weights' or CLIP's own."),
   REALS(model, image_std, "", "", 1e-6, INFINITY, FIXED, ALL,
     "Three values by which pixels are divided. Empty takes the weights' or CLIP's own."),
+  TEXT(model, image_resize_mode, "'auto'", "auto|shortest|longest|squash", FIXED, ALL,
+    "How pictures of the evaluation transform become square: the shorter side resized and the middle cut out, the longer side and the "
+    "rest filled, or both sides. auto takes the configuration's, else shortest. Training crops are cut anyway."),
+  TEXT(model, image_interpolation, "'auto'", "auto|bicubic|bilinear", FIXED, ALL,
+    "Interpolation of the evaluation transform; auto takes the configuration's, else bicubic. Training crops are bicubic, as "
+    "open_clip's."),
 
   PATH(teacher, config, "''", NAME_OR_PATH, FIXED, "distill eval", "As in &model; empty takes the one in the weights."),
   PATH(teacher, weights, "''", PATH, FREE, "distill eval", "The teacher's WEIGHTS.h5 or checkpoint. distill needs it."),

@@ -29,6 +29,7 @@ struct model_settings {
   bool gradient_checkpointing;
   double patch_dropout;
   struct real_list image_mean, image_std;
+  char *image_resize_mode, *image_interpolation;
 };
 struct teacher_settings {
   char *config, *weights, *activation, *cache;

@@ -53,6 +53,8 @@ static void set_defaults(struct clip_config *config) {
   config->vision.layer_scale = config->text.layer_scale = -1;
   memcpy(config->image_mean, openai_mean, sizeof openai_mean);
   memcpy(config->image_std, openai_std, sizeof openai_std);
+  config->resize_mode = "shortest";
+  config->interpolation = "bicubic";
 }
 
 const char *config_built_in_name(int number) {
@@ -171,6 +173,21 @@ static enum status read_mlp(const struct reader *reader, struct tower_config *to
                      ratio, tower->width);
   tower->mlp_width = (int)floor(tower->width * ratio);
   return STATUS_OK;
+}
+
+/* One of `words` (the last is NULL), of which *value becomes the literal. */
+static enum status read_word(const struct reader *reader, const char *key, const char *const *words,
+                             const char **value) {
+  json_t *item = json_object_get(reader->object, key);
+  if (!item || json_is_null(item))
+    return STATUS_OK;
+  for (; json_is_string(item) && *words; words++)
+    if (strcmp(json_string_value(item), *words) == 0) {
+      *value = *words;
+      return STATUS_OK;
+    }
+  return error_set(STATUS_INPUT, "%s: %s.%s: \"%s\" is not supported", reader->source, reader->section, key,
+                   json_is_string(item) ? json_string_value(item) : "no text");
 }
 
 static enum status read_image_size(const struct reader *reader, struct clip_config *config) {
@@ -355,6 +372,19 @@ static enum status read_floats(json_t *list, const char *source, const char *key
   return good ? STATUS_OK : error_set(STATUS_INPUT, "%s: preprocess_cfg.%s must be three numbers", source, key);
 }
 
+/* How pictures become `image_size`. */
+static enum status read_resize(json_t *preprocess, const char *source, struct clip_config *config) {
+  struct reader reader = {preprocess, source, "preprocess_cfg"};
+  TRY(read_word(&reader, "resize_mode", (const char *const[]){"shortest", "longest", "squash", NULL},
+                &config->resize_mode));
+  TRY(read_word(&reader, "interpolation", (const char *const[]){"bicubic", "bilinear", "random", NULL},
+                &config->interpolation));
+  TRY(read_integer(&reader, "fill_color", 0, &config->fill_color));
+  return config->fill_color <= 255
+             ? STATUS_OK
+             : error_set(STATUS_INPUT, "%s: preprocess_cfg.fill_color %d is above 255", source, config->fill_color);
+}
+
 static enum status read_root(json_t *root, const char *source, struct clip_config *config) {
   static const char *const foreign[] = {"multimodal_cfg", "audio_cfg", "genlip_cfg", "text_arch"};
   json_t *wrapped = json_object_get(root, "model_cfg"), *model = wrapped ? wrapped : root;
@@ -380,6 +410,7 @@ static enum status read_root(json_t *root, const char *source, struct clip_confi
     return error_set(STATUS_INPUT, "%s: init_logit_bias means SigLIP training, which is not supported", source);
   TRY(read_vision(json_object_get(model, "vision_cfg"), source, config));
   TRY(read_text(json_object_get(model, "text_cfg"), source, config));
+  TRY(read_resize(preprocess, source, config));
   TRY(read_floats(json_object_get(preprocess, "mean"), source, "mean", config->image_mean));
   TRY(read_floats(json_object_get(preprocess, "std"), source, "std", config->image_std));
   if (!(config->image_std[0] > 0 && config->image_std[1] > 0 && config->image_std[2] > 0))

@@ -36,6 +36,8 @@ struct clip_config {
   int context_length, vocab_size;
   bool no_causal_mask;
   float image_mean[3], image_std[3];
+  const char *resize_mode, *interpolation; /* of the evaluation's pictures, open_clip's words, not owned */
+  int fill_color;
 };
 /* `name`: a built-in name ("ViT-B-16", "-quickgelu" appended or not) or the path of a JSON file. Another architecture
  * is refused by name. */

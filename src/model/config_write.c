@@ -69,8 +69,9 @@ void config_write(const struct clip_config *config, struct text *out) {
                 "vision_cfg", vision_object(config), "text_cfg", text_object(config));
   if (config->activation_known)
     json_object_set_new(model, "quick_gelu", json_boolean(config->activation == ACTIVATION_QUICKGELU));
-  json_t *root = json_pack("{so s{so so}}", "model_cfg", model, "preprocess_cfg", "mean", floats(config->image_mean),
-                           "std", floats(config->image_std));
+  json_t *root = json_pack("{so s{so so ss ss si}}", "model_cfg", model, "preprocess_cfg", "mean",
+                           floats(config->image_mean), "std", floats(config->image_std), "interpolation",
+                           config->interpolation, "resize_mode", config->resize_mode, "fill_color", config->fill_color);
   if (config->vision.memory.count)
     json_object_set_new(root, "memory", memory_object(&config->vision.memory, "vision"));
   else if (config->text.memory.count)

@@ -92,6 +92,7 @@ static struct loader *open_images(const struct encode_request *request) {
                                                    .shuffle = SHUFFLE_NONE},
                                          .images = true,
                                          .image_size = request->model->config.image_height,
+                                         .evaluation = session_transform(&request->model->config),
                                          .augment = AUGMENT_NONE,
                                          .limits = session_image_limits(settings),
                                          .batch = request->batch,

@@ -66,6 +66,13 @@ enum status session_check_tokenizer(const struct session *session) {
   return STATUS_OK;
 }
 
+struct image_transform session_transform(const struct clip_config *config) {
+  struct image_transform transform = {.fill = (uint8_t)config->fill_color};
+  if (image_transform_parse(config->resize_mode, config->interpolation, &transform) != STATUS_OK)
+    fatal("%s", error_message()); /* the configuration was checked */
+  return transform;
+}
+
 enum status session_open_source(const struct session *session, const struct text_list *paths,
                                 const struct real_list *weights, const char *key, struct source **source) {
   const struct data_settings *data = &session->settings->data;
@@ -138,6 +145,7 @@ static enum status open_loader(struct session *session, bool short_captions, boo
       .short_tokens = short_captions,
       .images = true,
       .image_size = session->model->config.image_height,
+      .evaluation = session_transform(&session->model->config),
       .augment = augment_of(data->augment),
       .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]},
                {data->crop_ratio.items[0], data->crop_ratio.items[1]}},

@@ -66,6 +66,8 @@ enum status session_open_source(const struct session *session, const struct text
                                 const struct real_list *weights, const char *key, struct source **source);
 int session_loader_threads(const struct settings *settings);
 struct image_limits session_image_limits(const struct settings *settings);
+/* How the evaluation makes its pictures. */
+struct image_transform session_transform(const struct clip_config *config);
 void session_close(struct session *session);
 
 /* Buffers of the accumulation's micro-batches, made with the training data. */

@@ -106,6 +106,10 @@ static enum status choose_config(const struct session *session, const struct mod
     if (settings->model.image_std.count == 3)
       config->image_std[i] = (float)settings->model.image_std.items[i];
   }
+  if (strcmp(settings->model.image_resize_mode, "auto") != 0)
+    config->resize_mode = settings->model.image_resize_mode;
+  if (strcmp(settings->model.image_interpolation, "auto") != 0)
+    config->interpolation = settings->model.image_interpolation;
   if (config->image_height != config->image_width)
     return error_set(STATUS_INPUT, "%s: images of %d x %d are not square, which the image pipeline does not make",
                      request->what, config->image_height, config->image_width);

@@ -56,7 +56,7 @@ static const char style[] =
     "@media "
     "print{:root{--ground:#fff;--card:#fff;--ink:#000;--pale:#444;--line:#bbb;--accent:#004a75;--best:#e8e8e8}body{max-"
     "width:none;padding:"
-    "0;font-size:10pt}"
+    "0;font-size:10pt}table{font-size:7.5pt}th,td{padding:.15rem .35rem}thead th{min-width:0}"
     "h2,h3{break-after:avoid}figure,table{break-inside:avoid}.wide{overflow:visible}pre{white-space:pre-wrap}}\n";
 
 void report_escape(struct text *page, const char *words) {

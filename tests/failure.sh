@@ -8,7 +8,7 @@ cat >>distill.nml <<END
 &teacher weights='pretrain/checkpoints/latest.h5' cache='features.cache' /
 &memory layers=1 n_keys=5 heads=2 knn=3 k_dim=16 v_dim=24 init='meta' /
 END
-# fails STATUS MESSAGE COMMAND...: ends with that status in status.json (any where it is -) before 20 seconds are over
+# fails STATUS MESSAGE DIRECTORY COMMAND...: ends with that status in DIRECTORY/status.json before 20 seconds are over
 fails() {
   wanted=$1 words=$2 directory=$3
   shift 3
@@ -17,7 +17,9 @@ fails() {
   cat output.txt
   [ $(($(date +%s) - start)) -lt 20 ] || { echo "it took $(($(date +%s) - start)) s"; return 1; }
   [ "$(grep -c "$words" output.txt)" = 1 ] || { echo "the message is not there once"; return 1; }
-  [ "$wanted" = - ] || grep -q "\"exit\": *$wanted" "$directory/status.json"
+  cat "$directory/status.json"
+  grep -q '"state": *"failed"' "$directory/status.json" && grep -q "$words" "$directory/status.json" &&
+    grep -q "\"exit\": *$wanted" "$directory/status.json"
 }
 ok "pretrain" mpirun -n 2 memclip pretrain.nml
 ok "a device that one rank cannot open" fails 1 'avx2048' device mpirun -n 1 memclip pretrain.nml \
@@ -27,7 +29,7 @@ sed "s|'pretrain/|'../pretrain/|" distill.nml >elsewhere/distill.nml
 ok "weights that one rank does not see" fails 1 'rank 1 on .*cannot open pretrain' weights mpirun -n 1 \
   memclip distill.nml --set run.directory=weights --set data.augment=none : -n 1 -wdir "$work/elsewhere" \
   memclip ../distill.nml --set run.directory=weights --set data.augment=none
-ok "a disk that fills for one rank in mid-run" fails - 'cannot write teacher.cache' cache mpirun -n 1 \
+ok "a disk that fills for one rank in mid-run" fails 3 'cannot write teacher.cache' cache mpirun -n 1 \
   memclip distill.nml --set run.directory=cache --set data.augment=none \
   : -n 1 sh -c "trap '' XFSZ; ulimit -f 8; exec memclip distill.nml --set run.directory=cache --set data.augment=none"
 killed() {

@@ -2,7 +2,8 @@
  *
  * Bad input returns a status; the message is made where the cause is known and kept per thread (error_set).
  * TRY passes a failure up; error_context adds where ("in shard x.tar: ..."). A broken machine or a broken contract
- * calls fatal(): rank, host, elapsed time, file:line, the message, then the hook (comm/ installs MPI_Abort) or abort.
+ * calls fatal(): rank, host, elapsed time, file:line, the message, the listener (status.json), then the hook (comm/
+ * installs MPI_Abort) or abort.
  * `exit`, `abort` and `assert` occur nowhere else. */
 #ifndef MEMCLIP_BASE_ERROR_H
 #define MEMCLIP_BASE_ERROR_H
@@ -34,5 +35,8 @@ _Noreturn void fatal_at(const char *file, int line, const char *format, ...) __a
 #define fatal(...) fatal_at(__FILE__, __LINE__, __VA_ARGS__)
 /* `rank` is printed with every fatal message; `hook` (may be NULL) ends all ranks and does not return. */
 void fatal_install(int rank, void (*hook)(void));
+/* `listener` (NULL: none) is told "rank 3 on n01: src/io/store.c:12: message" before the hook, by the thread that
+ * failed; what fails in it is not told again. */
+void fatal_listen(void (*listener)(const char *message));
 
 #endif

@@ -200,8 +200,10 @@ static enum status take(struct lock *lock, void (*waiting)(const char *message))
  */
 static void check_owner(const struct lock *lock) {
   struct holder holder;
-  if (read_holder(lock->path, &holder) && !is_same(&holder, &lock->self))
-    fatal("process %ld on %s took over the run directory (%s): this process ends", holder.pid, holder.host, lock->path);
+  if (!read_holder(lock->path, &holder) || is_same(&holder, &lock->self))
+    return;
+  fatal_listen(NULL); /* the directory's status.json is the other's */
+  fatal("process %ld on %s took over the run directory (%s): this process ends", holder.pid, holder.host, lock->path);
 }
 
 static void *keep_heartbeat(void *argument) {

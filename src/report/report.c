@@ -199,18 +199,34 @@ static json_t *status_object(const char *state, int exit_status, int64_t step, c
   return object;
 }
 
-void report_status(const char *state, int exit_status, int64_t step, const char *checkpoint, const char *message) {
-  if (!report.open || !report.directory)
-    return;
-  json_t *object = status_object(state, exit_status, step, checkpoint, message);
-  char *dump = json_dumps(object, JSON_INDENT(2) | JSON_PRESERVE_ORDER), *path = path_of("status.json");
+/* Takes the object. */
+static enum status write_status(const char *directory, json_t *object) {
+  char *dump = json_dumps(object, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+  char *path = text_join_path(directory, "status.json"), *content = text_format("%s\n", dump ? dump : "{}");
   json_decref(object);
-  char *content = text_format("%s\n", dump ? dump : "{}");
-  if (file_write_atomic(path, content, strlen(content)) != STATUS_OK)
-    report_warning("%s", error_message());
+  const enum status status = file_write_atomic(path, content, strlen(content));
   memory_release(content);
   memory_release(path);
   free(dump);
+  return status;
+}
+
+void report_status(const char *state, int exit_status, int64_t step, const char *checkpoint, const char *message) {
+  if (!report.open || !report.directory)
+    return;
+  if (write_status(report.directory, status_object(state, exit_status, step, checkpoint, message)) != STATUS_OK)
+    report_warning("%s", error_message());
+}
+
+enum status report_failure(const char *directory, const char *message) {
+  char *path = text_join_path(directory, "status.json");
+  json_t *before = json_load_file(path, 0, NULL);
+  memory_release(path);
+  const json_int_t step = json_integer_value(json_object_get(before, "step"));
+  const char *checkpoint = json_string_value(json_object_get(before, "checkpoint"));
+  json_t *object = status_object("failed", STATUS_SYSTEM, step, checkpoint ? checkpoint : "", message);
+  json_decref(before);
+  return write_status(directory, object);
 }
 
 void report_bad_sample(const char *key, const char *shard, const char *reason) {

@@ -40,6 +40,9 @@ void report_progress_end(void);
 /* status.json, written atomically: {"state","exit","step","checkpoint","message","host","pid","job","time"}. state:
  * running (exit is null), done, failed, requeue, stopped. checkpoint and message may be NULL. */
 void report_status(const char *state, int exit_status, int64_t step, const char *checkpoint, const char *message);
+/* For a run that ends at once, by any rank and thread, without a report: "failed", exit 3; step and checkpoint stay as
+ * they were told last. */
+enum status report_failure(const char *directory, const char *message);
 /* One object appended to bad_samples.jsonl. */
 void report_bad_sample(const char *key, const char *shard, const char *reason);
 #endif

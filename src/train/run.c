@@ -175,6 +175,14 @@ void run_report_status(const struct run *run, const char *state, enum status sta
   memory_release(name);
 }
 
+static const char *running_directory; /* of the run whose end fatal() tells */
+
+/* By the rank that fails, since the others are about to be killed. Where the directory cannot be written, the message
+ * on stderr is all there is. */
+static void tell_failure(const char *message) {
+  report_failure(running_directory, message);
+}
+
 /* The job's own end, which Slurm tells, or the minutes that were asked for. */
 static double time_limit(const struct settings *settings) {
   const char *job_end = getenv("SLURM_JOB_END_TIME");
@@ -196,10 +204,13 @@ enum status run_open(struct run *run, const struct settings *settings, const cha
   input_write_used(settings, &run->used);
   TRY(comm_agree(comm_rank() == 0 ? prepare(run) : STATUS_OK));
   share_checkpoint(run);
+  running_directory = settings->run.directory;
+  fatal_listen(tell_failure);
   return comm_agree(open_report(run));
 }
 
 void run_close(struct run *run) {
+  fatal_listen(NULL);
   lock_release(run->lock);
   memory_release(run->checkpoint);
   text_release(&run->input);

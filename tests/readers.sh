@@ -23,6 +23,8 @@ ok "a run that goes on from an older checkpoint" stopped_and_resumed
 
 h5dump -p -H "$checkpoint" >head.txt
 count() { grep -c "$1" head.txt; }
+provenance() { h5dump -d /run/provenance "$checkpoint" | grep -q "libraries: .*MPI.*, HDF5 1\..*libjpeg"; }
+ok "its provenance names the libraries" provenance
 ok "h5dump reads every value" sh -c "h5dump $checkpoint >/dev/null"
 ok "h5diff reads it" h5diff "$checkpoint" "$checkpoint"
 contiguous() { [ "$(count 'DATASET "')" = $(($(count CONTIGUOUS) + $(count HARDLINK))) ] && ! grep -A 1 FILTERS head.txt | grep -vE 'FILTERS|NONE|--'; }

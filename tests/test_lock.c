@@ -180,12 +180,13 @@ static void test_heartbeat(void **state) {
 
 static void test_provenance(void **state) {
   (void)state;
-  static const char *const libraries[] = {"HDF5 1.10.8", "oneDNN 2.6"};
+  static const char *const libraries[] = {"HDF5 1.10.8", "Open MPI v4.1.4"};
   struct text out = {0};
-  provenance_write(libraries, 2, "n01, n02", &out);
+  provenance_write(libraries, 2, "AVX2, oneDNN 2.6", "n01, n02", &out);
   assert_true(text_starts_with(out.data, "version: memclip " PACKAGE_VERSION));
   assert_non_null(strstr(out.data, "\nconfigure: "));
-  assert_non_null(strstr(out.data, "\nlibraries: HDF5 1.10.8, oneDNN 2.6\n"));
+  assert_non_null(strstr(out.data, "\nlibraries: HDF5 1.10.8, Open MPI v4.1.4, libarchive "));
+  assert_non_null(strstr(out.data, "\ndevice: AVX2, oneDNN 2.6\n"));
   assert_non_null(strstr(out.data, "\nhosts: n01, n02\n"));
   assert_true(text_ends_with(out.data, "\n"));
   text_release(&out);

@@ -24,7 +24,8 @@ static struct {
   uint64_t last_started; /* ticket of the newest comm_all_reduce_start */
   _Atomic double busy_seconds;
   char host[256];
-} comm = {.size = 1, .local_size = 1};
+  char library[MPI_MAX_LIBRARY_VERSION_STRING];
+} comm = {.size = 1, .local_size = 1, .library = "no MPI"};
 
 /* A rank that dies with a message takes all others along. */
 static void abort_all(void) {
@@ -65,6 +66,13 @@ static void open_reductions(void) {
   comm.has_window = usable != 0;
 }
 
+/* What follows the version is about the package and its build. */
+static void find_library(void) {
+  int length;
+  exchange_check(MPI_Get_library_version(comm.library, &length), "MPI_Get_library_version");
+  comm.library[strcspn(comm.library, ",\n")] = '\0';
+}
+
 enum status comm_start(int *argc, char ***argv) {
   int provided = MPI_THREAD_SINGLE, size = 1;
   if (MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS)
@@ -83,6 +91,7 @@ enum status comm_start(int *argc, char ***argv) {
   comm.size = size;
   exchange_check(MPI_Comm_rank(MPI_COMM_WORLD, &comm.rank), "MPI_Comm_rank");
   fatal_install(comm.rank, abort_all);
+  find_library();
   if (size > 1) {
     split_into_nodes();
     open_reductions();
@@ -117,6 +126,9 @@ int comm_rank(void) {
 }
 int comm_size(void) {
   return comm.size;
+}
+const char *comm_library(void) {
+  return comm.library;
 }
 int comm_local_rank(void) {
   return comm.local_rank;

@@ -22,6 +22,7 @@ int comm_size(void);
 int comm_local_rank(void); /* among the ranks of this node */
 int comm_local_size(void);
 const char *comm_host(void);
+const char *comm_library(void); /* "Open MPI v4.1.4"; "no MPI" before comm_start */
 /* A sentence with the remedy when this rank is bound to one core beside idle ones (mpirun's default for few ranks),
  * else NULL. */
 const char *comm_affinity_warning(void);

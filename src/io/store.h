@@ -14,6 +14,7 @@
 enum { TENSOR_AXES_MAX = 8 };
 struct store;
 
+const char *store_library(void); /* "HDF5 1.10.8" */
 enum status store_create(const char *path, struct store **store);
 /* fsync, rename to the path given to store_create, fsync the directory, close. On failure the temporary is removed. */
 enum status store_publish(struct store *store);

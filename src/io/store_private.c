@@ -24,6 +24,16 @@ static void start_library(void) {
   H5PLset_loading_state(0);
 }
 
+const char *store_library(void) {
+  static _Thread_local char text[64];
+  unsigned major, minor, release;
+  store_lock();
+  H5get_libversion(&major, &minor, &release);
+  store_unlock();
+  snprintf(text, sizeof text, "HDF5 %u.%u.%u", major, minor, release);
+  return text;
+}
+
 void store_lock(void) {
   pthread_once(&once, start_library);
   pthread_mutex_lock(&mutex);

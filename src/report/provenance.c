@@ -15,7 +15,8 @@ const char *provenance_version(void) {
   return BUILD_REVISION[0] ? PACKAGE_VERSION " (" BUILD_REVISION ")" : PACKAGE_VERSION;
 }
 
-void provenance_write(const char *const *libraries, int count, const char *hosts, struct text *out) {
+void provenance_write(const char *const *libraries, int count, const char *device, const char *hosts,
+                      struct text *out) {
   struct utsname system;
   char now[32];
   uname(&system);
@@ -25,8 +26,8 @@ void provenance_write(const char *const *libraries, int count, const char *hosts
   text_append_format(out, "compiler: " COMPILER_NAME " %s, %s\n", __VERSION__, BUILD_COMPILER);
   text_append_string(out, "libraries: ");
   for (int i = 0; i < count; i++)
-    text_append_format(out, "%s%s", i > 0 ? ", " : "", libraries[i]);
-  text_append_format(out, "\nhosts: %s\n", hosts ? hosts : system.nodename);
+    text_append_format(out, "%s, ", libraries[i]);
+  text_append_format(out, "%s\ndevice: %s\nhosts: %s\n", BUILD_LIBRARIES, device, hosts ? hosts : system.nodename);
   text_append_format(out, "system: %s %s %s\n", system.sysname, system.release, system.machine);
   text_append_format(out, "time: %s\n", now);
 }

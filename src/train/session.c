@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "base/thread.h"
 #include "comm/comm.h"
+#include "report/provenance.h"
 #include "report/report.h"
 #include "train/bad_samples.h"
 #include "train/snapshot.h"
@@ -45,7 +46,8 @@ enum status session_open_device(struct session *session) {
   memory_set_poison(settings->debug.poison);
   TRY(comm_agree(
       device_open_ranked(settings->run.device, compute_threads(settings), comm_local_rank(), &session->device)));
-  report_message("device: %s", session->device->description);
+  report_message("memclip %s, %s, %s; device: %s", provenance_version(), comm_library(), store_library(),
+                 session->device->description);
   if (session->dtype == DTYPE_BF16 && session->device->bf16_is_storage_only)
     report_warning(
         "this processor has no fast bf16 products: bf16 is storage only here, products are computed in fp32");

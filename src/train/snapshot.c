@@ -69,7 +69,8 @@ struct snapshot *snapshot_open(struct session *session) {
   snapshot->session = session;
   list_tensors(snapshot);
   config_write(&session->model->config, &snapshot->config);
-  provenance_write(NULL, 0, comm_host(), &snapshot->provenance);
+  provenance_write((const char *const[]){comm_library(), store_library()}, 2, session->device->description, comm_host(),
+                   &snapshot->provenance);
   snapshot->texts[0] = (struct checkpoint_text){"run/config", snapshot->config.data};
   snapshot->texts[1] = (struct checkpoint_text){"run/provenance", snapshot->provenance.data};
   snapshot->texts[2] = (struct checkpoint_text){"run/input", session->run->input.data ? session->run->input.data : ""};

@@ -173,9 +173,9 @@ static void add_negatives(struct measure_list *list, const struct retrieval *set
         snprintf(kind, sizeof kind, "_%s", extras->negative_kind[q]);
       struct measure *measure = find_or_add(list, "negative_accuracy", kind, extras->negative_count);
       const float *image = set->images + extras->negative_image[q] * set->width;
-      double right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
-      measure_add_value(measure, right > score(image, extras->negatives + q * set->width, set->width),
-                        extras->negative_image[q]);
+      const double right = score(image, set->texts + extras->right_text[q] * set->width, set->width);
+      const double wrong = score(image, extras->negatives + q * set->width, set->width);
+      measure_add_value(measure, right == wrong ? 0.5 : right > wrong, extras->negative_image[q]);
       measure->chance = 0.5;
     }
 }

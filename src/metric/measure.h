@@ -18,7 +18,7 @@ struct measure {
   bool by_length;                /* of queries with tokens_from .. tokens_to tokens: "..._tokens_17-32" */
   bool by_truncation;            /* "..._truncated", "..._whole" */
   int tokens_from, tokens_to;
-  double *values; /* [count] rank from 1, or 1 for a hit and 0 for a miss */
+  double *values; /* [count] rank from 1, 1 for a hit and 0 for a miss, or one half */
   int64_t *image; /* [count] the image that a query belongs to */
 };
 struct measure_list {
@@ -38,8 +38,9 @@ struct measure_extras {
 };
 /* Recalls, mean and median ranks in both directions; R@1 of texts among the images of their own group and of images
  * among its texts; the share of wrong captions that score less than the right one, over all and per kind. Ties are
- * misses in the last two. With token counts, recalls also by number of tokens (an image counts with the mean of its
- * texts) and apart for queries with and without a cut text. draws 0: no intervals. measure_release frees the list. */
+ * misses within groups and one half for wrong captions. With token counts, recalls also by number of tokens (an image
+ * counts with the mean of its texts) and apart for queries with and without a cut text. draws 0: no intervals.
+ * measure_release frees the list. */
 void measure_ranked(const struct retrieval *set, const struct measure_extras *extras, const int64_t *text_ranks,
                     const int64_t *image_ranks, int draws, uint64_t seed, struct measure_list *list);
 /* The same from ranks counted here. */

@@ -35,8 +35,20 @@ ok "eval-all names the data sets that are not there" names coco \
   --set "data.vocabulary='$world/vocabulary.bpe.gz'"
 memclip --reference >reference.nml
 ok "the reference input is read, but for what must be given" names "stage" memclip --check reference.nml
-ok "and describes every key of the recipes" sh -c '
-  for key in $(cat "$1"/*.nml | sed "s/!.*//" | grep -o "[a-z_0-9]*=" | sort -u); do
-    grep -q "^  ${key%=} =" reference.nml || { echo "no $key"; exit 1; }
-  done' sh "$inputs"
+awk '/^&/ { group = substr($1, 2) } /^  [a-z_0-9]+ =/ { print group "." $1 }' reference.nml >keys.txt
+groups=$(sed 's/\..*//' keys.txt | sort -u | paste -sd'|')
+# exist FILE...: every word GROUP.KEY in them is a key, names of files such as model.json apart.
+exist() {
+  [ -n "$groups" ] && grep -ohE "(^|[^A-Za-z0-9_./-])($groups)\.[a-z_0-9]+" "$@" | sed 's/^[^a-z]//' | sort -u |
+    grep -vE '\.(json|nml|safetensors|sh|md)$' >named.txt
+  [ "$(wc -l <named.txt)" -gt 30 ] || { echo "only $(wc -l <named.txt) keys are named"; return 1; }
+  ! grep -vxF -f keys.txt named.txt
+}
+ok "the documents name keys that exist" exist "$top_srcdir"/README.md "$top_srcdir"/doc/*.md "$top_srcdir"/inputs/*.nml
+given() { # every key of the recipes, below its group
+  sed 's/!.*//' "$inputs"/*.nml "$inputs"/demo/*.nml | tr ' ' '\n' |
+    awk '/^&/ { group = substr($1, 2) } /^[a-z_0-9]+=/ { sub("=.*", ""); print group "." $1 }' | sort -u >given.txt
+  [ -s given.txt ] && ! grep -vxF -f keys.txt given.txt
+}
+ok "and describes every key of the recipes" given
 finish

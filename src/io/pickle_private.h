@@ -1,4 +1,5 @@
-/* Private to the pickle reader: the machine that runs the opcodes, and what the names it knows make. */
+/* Private to the pickle reader: the machine that runs the opcodes (pickle.c), the nodes it makes (pickle_node.c), and
+ * what the names it knows make (pickle_global.c). */
 #ifndef MEMCLIP_IO_PICKLE_PRIVATE_H
 #define MEMCLIP_IO_PICKLE_PRIVATE_H
 #include "io/pickle.h"

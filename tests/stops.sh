@@ -32,6 +32,22 @@ requeue="at a time limit or signal; start again to go on"
 ok "SIGUSR1" signalled USR1 75 requeue "$requeue"
 ok "SIGTERM" signalled TERM 75 requeue "$requeue"
 ok "SIGINT" signalled INT 76 stopped "by the user"
+mask() { # of the signals 1 to 16, in a thread's status
+  echo $((0x$(sed -n "s/^$1.*\(....\)$/\1/p" "$2")))
+}
+uninterrupted() { # SIGINT, SIGUSR1 and SIGTERM: caught by none, blocked in all but the one that waits for them
+  memclip pretrain.nml --set run.directory=threads $long >out 2>&1 &
+  pid=$! wrong=0
+  running threads
+  for thread in /proc/$pid/task/*; do
+    [ $(($(mask SigCgt "$thread/status") & 0x4202)) = 0 ] || wrong=1
+    [ $(($(mask SigBlk "$thread/status") & 0x4202)) = $((0x4202)) ] || [ "$(cat "$thread/comm")" = signals ] || wrong=1
+  done
+  kill -TERM $pid
+  wait $pid
+  [ $wrong = 0 ]
+}
+ok "no thread is interrupted by these signals" uninterrupted
 stop_file() {
   memclip pretrain.nml --set run.directory=file $long >out 2>&1 &
   pid=$!

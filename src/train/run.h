@@ -34,8 +34,8 @@ bool run_resets(const struct run *run, const char *what);
 void run_report_status(const struct run *run, const char *state, enum status status, const char *message);
 
 enum stop { STOP_NONE, STOP_REQUEUE /* time limit, SIGUSR1, SIGTERM */, STOP_USER /* SIGINT, file STOP */ };
-/* Installs the signal handlers: SIGUSR1 and SIGTERM ask for a checkpoint and a requeue, SIGINT for a stop; a second
- * SIGINT ends at once. */
+/* From here on SIGUSR1 and SIGTERM ask for a checkpoint and a requeue, SIGINT for a stop; a second SIGINT ends at once.
+ * Called before any other thread is started: threads inherit that these signals are blocked. */
 void run_watch_signals(void);
 /* This process's view; rank 0 alone looks for the file STOP (once a second) and at the clock. Removes the file when
  * honoured. */

@@ -2,32 +2,46 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "comm/comm.h"
 #include "report/report.h"
 #include "train/run.h"
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t requeue_signal, user_signal;
+static atomic_bool requeue_asked, user_asked;
 
-static void on_requeue(int signal_number) {
-  requeue_signal = signal_number;
-}
-
-static void on_user(int signal_number) {
-  if (user_signal) { /* the second one: at once */
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
+static void *await_signals(void *argument) {
+  sigset_t *watched = argument;
+  for (int number;;) {
+    if (sigwait(watched, &number) != 0)
+      continue;
+    if (number != SIGINT) {
+      atomic_store(&requeue_asked, true);
+    } else if (atomic_exchange(&user_asked, true)) { /* the second one: at once */
+      pthread_sigmask(SIG_UNBLOCK, watched, NULL);
+      raise(number);
+    }
   }
-  user_signal = signal_number;
+  return NULL;
 }
 
+/* One thread waits for them and all others, which are started later, block them. A handler may not run in a thread that
+ * computes: oneDNN's products take a buffer on the heap for their stack (2.6 to 3.11 at least), and the frame of a
+ * handler, some kilobytes, would be written over the blocks before it. */
 void run_watch_signals(void) {
-  struct sigaction requeue = {.sa_handler = on_requeue, .sa_flags = SA_RESTART},
-                   user = {.sa_handler = on_user, .sa_flags = SA_RESTART};
-  sigaction(SIGUSR1, &requeue, NULL);
-  sigaction(SIGTERM, &requeue, NULL);
-  sigaction(SIGINT, &user, NULL);
+  static sigset_t watched;
+  pthread_t thread;
+  const int numbers[] = {SIGUSR1, SIGTERM, SIGINT};
+  sigemptyset(&watched);
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    signal(numbers[i], SIG_DFL); /* an ignored one would never come: shells start background jobs so */
+    sigaddset(&watched, numbers[i]);
+  }
+  pthread_sigmask(SIG_BLOCK, &watched, NULL);
+  thread_start(&thread, "signals", await_signals, &watched);
+  pthread_detach(thread);
 }
 
 /* A checkpoint must still fit: twice the longest one seen, and half a minute. */
@@ -49,9 +63,9 @@ static bool stop_file(struct run *run) {
 }
 
 enum stop run_stop_requested(struct run *run) {
-  if (user_signal)
+  if (atomic_load(&user_asked))
     return STOP_USER;
-  if (requeue_signal)
+  if (atomic_load(&requeue_asked))
     return STOP_REQUEUE;
   if (comm_rank() != 0)
     return STOP_NONE;

@@ -12,11 +12,13 @@
 #include "base/thread.h"
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -61,6 +63,23 @@ static void test_memory(void **state) {
   assert_int_equal(memory_count_allocations() - count, 3);
   assert_int_equal(memory_report_live(false), blocks);
   assert_int_equal(memory_live_bytes(), bytes);
+}
+
+/* The byte behind a block, and the last of the guard. */
+static void test_overrun(void **state) {
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    const pid_t child = fork();
+    if (child == 0) {
+      volatile char *block = memory_allocate(10, "overrun");
+      block[i == 0 ? 9 : i == 1 ? 10 : 73] = 1;
+      memory_release((void *)block);
+      _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(i == 0 ? WIFEXITED(status) : WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, 1);
+  }
 }
 
 static void test_text(void **state) {
@@ -300,19 +319,13 @@ static int remove_directory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_error),
-      cmocka_unit_test(test_memory),
-      cmocka_unit_test(test_text),
-      cmocka_unit_test(test_nearest),
-      cmocka_unit_test(test_clock),
-      cmocka_unit_test(test_philox),
-      cmocka_unit_test(test_random),
-      cmocka_unit_test(test_permute),
-      cmocka_unit_test(test_checksum),
-      cmocka_unit_test(test_dtype),
-      cmocka_unit_test(test_thread),
-      cmocka_unit_test(test_isa),
-      cmocka_unit_test_setup_teardown(test_file, make_directory, remove_directory),
+      cmocka_unit_test(test_error),   cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_overrun), cmocka_unit_test(test_text),
+      cmocka_unit_test(test_nearest), cmocka_unit_test(test_clock),
+      cmocka_unit_test(test_philox),  cmocka_unit_test(test_random),
+      cmocka_unit_test(test_permute), cmocka_unit_test(test_checksum),
+      cmocka_unit_test(test_dtype),   cmocka_unit_test(test_thread),
+      cmocka_unit_test(test_isa),     cmocka_unit_test_setup_teardown(test_file, make_directory, remove_directory),
   };
   int failed = cmocka_run_group_tests_name("base", tests, NULL, NULL);
   return failed ? failed : (int)memory_report_live(true);

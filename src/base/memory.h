@@ -1,6 +1,7 @@
 /* Host allocations: labelled, counted, 64-byte aligned, zeroed. Exhaustion is fatal(), so the result is never NULL.
  * memory_count_allocations() lets a test show that a training step allocates nothing. With poison on, released memory
- * is filled with NaN bytes (0xff) before it goes back. A label is a literal: it is not copied. Thread-safe. */
+ * is filled with NaN bytes (0xff) before it goes back. A write past the end of a block is fatal() when it is released.
+ * A label is a literal: it is not copied. Thread-safe. */
 #ifndef MEMCLIP_BASE_MEMORY_H
 #define MEMCLIP_BASE_MEMORY_H
 #include <stdbool.h>

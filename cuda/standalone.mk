@@ -6,7 +6,8 @@ NVCC ?= nvcc
 CUDA_ARCHITECTURES ?= 80 90
 CFLAGS ?= -O2 -g
 last := $(lastword $(CUDA_ARCHITECTURES))
-code := $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(last),code=compute_$(last)
+code := $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
+  -gencode arch=compute_$(last),code=compute_$(last)
 cuda := $(patsubst cuda/%.cu,$(BUILD)/%.cuda.o,$(wildcard cuda/*.cu))
 common := $(BUILD)/cuda/standalone.o $(addprefix $(BUILD)/src/base/,error.o memory.o clock.o random.o dtype.o text.o)
 conformance := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/conformance*.c) tests/test_conformance.c)

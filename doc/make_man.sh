@@ -10,7 +10,8 @@ roff='function roff(line) {
   return line
 }'
 
-# Usage lines, a paragraph about the program, options (text from some column on, perhaps over several lines), further paragraphs.
+# Usage lines, a paragraph about the program, options (text from some column on, perhaps over several lines), further
+# paragraphs.
 "$program" --help | awk -v name="$name" -v version="$2" "$roff"'
   function trim(line) { gsub(/^ +| +$/, "", line); return line }
   /^Usage: / || /^  or:  / { sub(/^(Usage:|  or: ) */, ""); synopsis = synopsis ".br\n" roff($0) "\n"; next }

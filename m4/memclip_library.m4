@@ -1,5 +1,7 @@
-dnl MEMCLIP_LIBRARY(NAME, VAR, PKG-CONFIG MODULE, FLAGS TO LINK WITH, INCLUDES, STATEMENTS, DEBIAN PACKAGE, [OPTIONAL USE])
-dnl Adds --with-NAME and sets VAR_CFLAGS, VAR_LIBS, VAR_FOUND (a line of the closing summary) and have_NAME. The argument of the option:
+dnl MEMCLIP_LIBRARY(NAME, VAR, PKG-CONFIG MODULE, FLAGS TO LINK WITH, INCLUDES, STATEMENTS, DEBIAN PACKAGE,
+dnl                 [OPTIONAL USE])
+dnl Adds --with-NAME and sets VAR_CFLAGS, VAR_LIBS, VAR_FOUND (a line of the closing summary) and have_NAME. The
+dnl argument of the option:
 dnl   check   take it where it is found                       (the default of a library that has an OPTIONAL USE)
 dnl   yes     take it from pkg-config, or from where the compiler looks, or stop    (the default of the others)
 dnl   PREFIX  take it from PREFIX/include and PREFIX/lib or lib64, or stop

@@ -1,6 +1,6 @@
-# Shared by ./demo and ./check, sourced with `top` set to the source tree: installs what is missing, configures and builds
-# in build/, installs into build/install. Everything is written under build/: the tree is copied there before autoreconf,
-# with its times, so that a second run builds only what changed.
+# Shared by ./demo and ./check, sourced with `top` set to the source tree: installs what is missing, configures and
+# builds in build/, installs into build/install. Everything is written under build/: the tree is copied there before
+# autoreconf, with its times, so that a second run builds only what changed.
 : "${top:?}"
 
 packages="build-essential autoconf automake pkg-config libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libarchive-dev
@@ -58,7 +58,8 @@ copy_tree() {
     die "$top/build cannot be written by $(id -un): remove it, or run as its owner"
   # What autoreconf makes is made there, not taken along.
   (cd "$top" && tar cf - --exclude=./build --exclude=./.git --exclude=./autom4te.cache --exclude=./build-aux \
-    --exclude=./configure --exclude=./Makefile.in --exclude=./config.h.in --exclude=./aclocal.m4 .) | tar xf - -C "$tree"
+    --exclude=./configure --exclude=./Makefile.in --exclude=./config.h.in \
+    --exclude=./aclocal.m4 .) | tar xf - -C "$tree"
   remove_stale_files
   revision=$(git -C "$top" describe --always --dirty --tags 2>/dev/null) && printf '%s\n' "$revision" >"$tree/.revision"
   # Make knows which file is newer; test's -nt is not in every shell.

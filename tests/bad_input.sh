@@ -8,7 +8,8 @@ cat >>good.nml <<END
 &model config='$world/model.json' /
 &validation every_epochs=0 /
 END
-refused_by() { # refused_by LAUNCH STATUS WORDS [memclip arguments]: exit status, the words in the message, the message once
+# refused_by LAUNCH STATUS WORDS [memclip arguments]: exit status, the words in the message, the message once
+refused_by() {
   launch=$1 wanted=$2 words=$3
   shift 3
   rm -rf "r$number"
@@ -43,7 +44,8 @@ ok "unknown choice" set_key "run.precision='fp61'" 1 fp32
 ok "a stage that is not there" set_key run.stage=pretain 1 "did you mean 'pretrain'"
 ok "warm-up longer than the run" set_key optim.warmup_steps=1000 1 "lower warmup_steps or raise epochs"
 ok "batch larger than the data" set_key data.batch_size=100000 1 "lower data.batch_size"
-ok "a global batch that does not fit the ranks" refused_by "mpirun -n 2" 1 'Ranks that fit this batch_size: 1 or 3; batch_size that fits these ranks: 12 or 24' good.nml \
+ok "a global batch that does not fit the ranks" refused_by "mpirun -n 2" 1 \
+  'Ranks that fit this batch_size: 1 or 3; batch_size that fits these ranks: 12 or 24' good.nml \
   --set run.directory=fit --set data.batch_size=16 --set data.global_batch=48
 ok "missing shard" set_key "data.train='$world/none-000000.tar'" 1 none-000000.tar
 ok "missing shard in a brace list" set_key "data.train='$world/train-{000003..000004}.tar'" 1 train-000004.tar
@@ -51,7 +53,8 @@ ok "missing vocabulary" set_key "data.vocabulary='none.gz'" 1 none.gz
 ok "missing weights" set_key "model.weights='none.h5'" 1 none.h5
 ok "unknown activation" set_key "model.config='ViT-B-16'" 1 activation
 ok "another activation than the configuration's" set_key "model.activation='quickgelu'" 1 parity.foreign_activation
-ok "which runs when asked for" exits 0 memclip good.nml --check --set "run.directory='foreign'" --set "model.activation='quickgelu'" \
+ok "which runs when asked for" exits 0 memclip good.nml --check --set "run.directory='foreign'" \
+  --set "model.activation='quickgelu'" \
   --set parity.foreign_activation=.true.
 ok "unknown configuration" set_key "model.config='ViT-B-61'" 1 ViT-B-16
 ok "no device" set_key "run.device='cuda'" 3 cuda
@@ -61,7 +64,8 @@ ok "nothing trains" set_key "model.train='visual.tranformer.*'" 1 "model.train"
 ok "memory in a block that is not there" set_key memory.layers=7 1 "which has blocks 0 to 1"
 ok "a memory that cannot be" set_key memory.k_dim=7 1 "must be even" --set memory.layers=1
 unreadable() { # a folder where a file is wanted, and a file without permission (root may read all)
-  mkdir folder.tar && set_key "data.train='$PWD/folder.tar'" 1 folder.tar && cp "$world/model.json" closed.json && chmod 0 closed.json || return 1
+  mkdir folder.tar && set_key "data.train='$PWD/folder.tar'" 1 folder.tar && cp "$world/model.json" closed.json &&
+    chmod 0 closed.json || return 1
   [ "$(id -u)" = 0 ] || set_key "model.config='$PWD/closed.json'" 1 closed.json
 }
 ok "unreadable files" unreadable
@@ -116,9 +120,11 @@ trains() { # trains SHARD WORDS [arguments]: exit status 0 on one rank and on tw
   shift 2
   for launch in "" "mpirun -n 2"; do
     rm -rf trains
-    $launch memclip good.nml --set run.directory=trains --set data.train="$shard" --set data.batch_size=4 --set optim.warmup_steps=0 \
+    $launch memclip good.nml --set run.directory=trains --set data.train="$shard" --set data.batch_size=4 \
+      --set optim.warmup_steps=0 \
       --set data.bad_sample_limit=0.5 "$@" >out 2>&1 || { echo "$launch: failed"; cat out; return 1; }
-    grep -q -- "$words" out trains/bad_samples.jsonl 2>/dev/null || { echo "$launch: no word of $words"; cat out; return 1; }
+    grep -q -- "$words" out trains/bad_samples.jsonl 2>/dev/null ||
+      { echo "$launch: no word of $words"; cat out; return 1; }
   done
 }
 head -c 150000 "$world/train-000000.tar" >cut.tar
@@ -139,25 +145,32 @@ make_picture 1 1 "$fifth"
 named() { # each bad sample by name and reason, whichever rank met it; the others are not named
   trains "$PWD/spoilt.tar" "left out: no image" --set optim.epochs=2 --set data.max_image_megapixels=100 || return 1
   cat trains/bad_samples.jsonl
-  for sample in "$first" "$second" "$fourth"; do grep -q "\"key\":\"$(basename "${sample%.*}")\"" trains/bad_samples.jsonl || return 1; done
+  for sample in "$first" "$second" "$fourth"; do
+    grep -q "\"key\":\"$(basename "${sample%.*}")\"" trains/bad_samples.jsonl || return 1
+  done
   grep -q 'not UTF-8' trains/bad_samples.jsonl && grep -q '20000 x 20000' trains/bad_samples.jsonl &&
     [ "$(sed 's/.*"key":"\([^"]*\)".*/\1/' trains/bad_samples.jsonl | sort -u | wc -l)" = 3 ]
 }
-ok "a cut JPEG, a caption that is not UTF-8, a huge picture are skipped, counted and named; one pixel is a picture" named
+ok "a cut JPEG, a caption that is not UTF-8, a huge picture are skipped, counted and named; one pixel is a picture" \
+  named
 ok "bad samples are counted" grep -q '"train/bad_samples":[1-9]' trains/metrics.jsonl
-ok "too many bad samples end the run" shards "$PWD/spoilt.tar" 1 "more than data.bad_sample_limit" --set data.bad_sample_limit=0.001 --set optim.epochs=6
-ok "with a limit of 0 the first one does" shards "$PWD/spoilt.tar" 1 "more than data.bad_sample_limit = 0 allows" --set data.bad_sample_limit=0 --set optim.epochs=2
+ok "too many bad samples end the run" shards "$PWD/spoilt.tar" 1 "more than data.bad_sample_limit" \
+  --set data.bad_sample_limit=0.001 --set optim.epochs=6
+ok "with a limit of 0 the first one does" shards "$PWD/spoilt.tar" 1 "more than data.bad_sample_limit = 0 allows" \
+  --set data.bad_sample_limit=0 --set optim.epochs=2
 val() { # val WORDS [arguments]: with spoilt held-out samples
   words=$1
   shift
-  trains "$world/train-000000.tar" "$words" --set data.val="$PWD/spoilt.tar" --set validation.every_epochs=1 --set data.max_image_megapixels=100 "$@"
+  trains "$world/train-000000.tar" "$words" --set data.val="$PWD/spoilt.tar" --set validation.every_epochs=1 \
+    --set data.max_image_megapixels=100 "$@"
 }
 val_named() {
   val 'data.val: 3 of 63 samples are bad and left out' --set optim.epochs=2 && cat trains/bad_samples.jsonl &&
     [ "$(wc -l <trains/bad_samples.jsonl)" = 3 ] && [ "$(grep -c '"val/bad_samples":3' trains/metrics.jsonl)" = 2 ]
 }
 ok "bad held-out samples are left out, counted and named once" val_named
-ok "too many of them end the run" set_key "data.val=$PWD/spoilt.tar" 1 'data.val: 3 of 63 samples were bad' --set validation.every_epochs=1 --set data.bad_sample_limit=0.02 \
+ok "too many of them end the run" set_key "data.val=$PWD/spoilt.tar" 1 'data.val: 3 of 63 samples were bad' \
+  --set validation.every_epochs=1 --set data.bad_sample_limit=0.02 \
   --set data.max_image_megapixels=100
 evaluates() { # the run directory of the evaluation names them too, from both ranks
   cat >eval.nml <<END
@@ -166,7 +179,8 @@ evaluates() { # the run directory of the evaluation names them too, from both ra
 &data val='$PWD/spoilt.tar' vocabulary='$world/vocabulary.bpe.gz' bad_sample_limit=0.5 max_image_megapixels=100 /
 &eval datasets='val' batch_size=4 /
 END
-  mpirun -n 2 memclip eval.nml >out 2>&1 && [ "$(wc -l <eval/bad_samples.jsonl)" = 3 ] && grep -q '_bad_images": 2' eval/results.json && grep -q '_bad_texts": 1' eval/results.json
+  mpirun -n 2 memclip eval.nml >out 2>&1 && [ "$(wc -l <eval/bad_samples.jsonl)" = 3 ] &&
+    grep -q '_bad_images": 2' eval/results.json && grep -q '_bad_texts": 1' eval/results.json
 }
 ok "an evaluation keeps their places, counts and names them" evaluates
 for picture in spoil/*.jpg; do printf 'no picture' >"$picture"; done
@@ -176,7 +190,8 @@ ok "no good picture at all" shards "$PWD/hopeless.tar" 1 'no good sample was fou
 memclip good.nml --set "run.directory='first'" --set optim.max_steps=3 >/dev/null 2>&1
 weights=first/checkpoints/latest.h5
 sed 's/"width": 32, "layers": 2/"width": 48, "layers": 2/' "$world/model.json" >wide.json
-ok "weights of another shape" set_key "model.config='$PWD/wide.json'" 1 'another configuration' --set "model.weights='$weights'"
+ok "weights of another shape" set_key "model.config='$PWD/wide.json'" 1 'another configuration' \
+  --set "model.weights='$weights'"
 head -c 20000 $weights >cut.h5
 ok "truncated weights" set_key "model.config=''" 1 'cut.h5' --set "model.weights='$PWD/cut.h5'"
 edited() { # edited ACTION NAME WORDS [arguments]: weights with one change
@@ -187,11 +202,13 @@ edited() { # edited ACTION NAME WORDS [arguments]: weights with one change
 }
 ok "NaN in weights" edited nan model/visual.proj 'visual.proj holds a value that is not finite at element'
 ok "weights without a tensor" edited drop model/visual.proj 'visual.proj is missing'
-ok "weights without their configuration" edited drop run/config 'edited.h5 carries no model configuration' --set model.config=
+ok "weights without their configuration" edited drop run/config 'edited.h5 carries no model configuration' \
+  --set model.config=
 ok "weights that are no HDF5 file" set_key "model.weights=good.nml" 1 'is not an HDF5 file'
 
 full() { # on a file system of 200 kB
-  mkdir -p full && mount -t tmpfs -o size=200k none full 2>/dev/null || { echo "no small file system can be mounted here"; return 0; }
+  mkdir -p full && mount -t tmpfs -o size=200k none full 2>/dev/null ||
+    { echo "no small file system can be mounted here"; return 0; }
   refused 3 'No space left' good.nml --set "run.directory='full/run'" --set optim.max_steps=3 &&
     grep -q '"exit": 3' full/run/status.json
   result=$?
@@ -200,12 +217,14 @@ full() { # on a file system of 200 kB
 }
 ok "no space left" full
 ok "a run directory that cannot be made" refused 3 '/proc/none' good.nml --set run.directory=/proc/none
-ok "a run directory of another input, with the difference" refused 1 'optim.lr is 0.002, was 0.001' good.nml --set "run.directory='first'" --set optim.lr=2e-3 --set optim.max_steps=3
+ok "a run directory of another input, with the difference" refused 1 'optim.lr is 0.002, was 0.001' good.nml \
+  --set "run.directory='first'" --set optim.lr=2e-3 --set optim.max_steps=3
 two_runs() {
   memclip good.nml --set "run.directory='two'" --set optim.epochs=2000 >two.log 2>&1 &
   pid=$!
   until grep -q running two/status.json 2>/dev/null; do sleep 0.1; done
-  refused_by "" 1 "another run holds this directory: process $pid on" good.nml --set "run.directory='two'" --set optim.epochs=2000
+  refused_by "" 1 "another run holds this directory: process $pid on" good.nml --set "run.directory='two'" \
+    --set optim.epochs=2000
   result=$?
   kill -INT $pid
   wait $pid

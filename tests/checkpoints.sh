@@ -19,32 +19,47 @@ same() { compare_checkpoints "$1" "$2" "$3"; }
 
 ok "a whole run" run whole --set checkpoint.keep=2 --set checkpoint.archive_epochs=1,3
 ok "status.json names the newest complete checkpoint" status_is whole done 0 32 checkpoints/step_0000032.h5
-kept() { [ "$(cd whole/checkpoints && echo step_*)" = "step_0000024.h5 step_0000032.h5" ] && [ "$(cd whole/checkpoints/archive && echo *)" = "step_0000008.h5 step_0000024.h5" ]; }
+kept() {
+  [ "$(cd whole/checkpoints && echo step_*)" = "step_0000024.h5 step_0000032.h5" ] &&
+    [ "$(cd whole/checkpoints/archive && echo *)" = "step_0000008.h5 step_0000024.h5" ]
+}
 ok "the newest two are kept, archived epochs for good" kept
 ok "latest.h5 is a relative link" test "$(readlink whole/checkpoints/latest.h5)" = step_0000032.h5
-best() { [ "$(number_in whole/checkpoints/best.h5 /progress/step)" = "$(number_in whole/checkpoints/step_0000032.h5 /progress/best_step)" ]; }
+best() {
+  [ "$(number_in whole/checkpoints/best.h5 /progress/step)" = \
+    "$(number_in whole/checkpoints/step_0000032.h5 /progress/best_step)" ]
+}
 ok "best.h5 is the best validation's" best
-ok "started again it is complete" sh -c "memclip pretrain.nml --set run.directory=whole 2>&1 | grep -q 'this run is complete: 32 of 32 steps'"
+ok "started again it is complete" sh -c \
+  "memclip pretrain.nml --set run.directory=whole 2>&1 | grep -q 'this run is complete: 32 of 32 steps'"
 ok "and says so" status_is whole done 0 32 checkpoints/step_0000032.h5
 
 # Early stopping: no validation is 10 better than the first, so two waits end the run at the third.
-early="--set early_stop.patience=2 --set early_stop.min_delta=10 --set validation.every_steps=4 --set checkpoint.every_steps=4"
-early_stop() { run early $early 2>&1 | grep -q 'stopped early: val/R@1_mean has not improved for 2 validations' && status_is early done 0 12 checkpoints/step_0000012.h5; }
+early="--set early_stop.patience=2 --set early_stop.min_delta=10 --set validation.every_steps=4"
+early="$early --set checkpoint.every_steps=4"
+early_stop() {
+  run early $early 2>&1 | grep -q 'stopped early: val/R@1_mean has not improved for 2 validations' &&
+    status_is early done 0 12 checkpoints/step_0000012.h5
+}
 ok "early stopping" early_stop
 early_resumed() { # the wait counted before the restart counts after it
-  run early2 $early --set optim.max_steps=8 && [ "$(number_in early2/checkpoints/latest.h5 /progress/validations_without_gain)" = 1 ] &&
+  run early2 $early --set optim.max_steps=8 &&
+    [ "$(number_in early2/checkpoints/latest.h5 /progress/validations_without_gain)" = 1 ] &&
     run early2 $early 2>&1 | grep -q 'stopped early' && status_is early2 done 0 12 checkpoints/step_0000012.h5
 }
 ok "its state outlives a restart" early_resumed
-ok "a run that stopped early is complete" sh -c "memclip pretrain.nml --set run.directory=early $early 2>&1 | grep -q 'this run is complete: 12 of 32'"
+ok "a run that stopped early is complete" sh -c \
+  "memclip pretrain.nml --set run.directory=early $early 2>&1 | grep -q 'this run is complete: 12 of 32'"
 
 source=whole/checkpoints/archive/step_0000008.h5
 branch() { name=$1; shift; run "$name" --set "run.resume=$source" "$@"; }
 ok "a branch with nothing anew" branch plain
 ok "is the run that it left, to the bit" same whole/checkpoints/latest.h5 plain/checkpoints/latest.h5 0
-ok "and has its own metrics" sh -c '! grep -q "\"step\":4," plain/metrics.jsonl && grep -q "\"step\":12," plain/metrics.jsonl'
+ok "and has its own metrics" sh -c \
+  '! grep -q "\"step\":4," plain/metrics.jsonl && grep -q "\"step\":12," plain/metrics.jsonl'
 resets() { # resets WORDS STEP EPOCH UPDATES: of a branch stopped after one step
-  branch "reset$number" ${1:+--set "run.resume_reset=$1"} --set checkpoint.every_steps=1 --set optim.max_steps=$2 --set data.global_batch=${5:-32} || return 1
+  branch "reset$number" ${1:+--set "run.resume_reset=$1"} --set checkpoint.every_steps=1 --set optim.max_steps=$2 \
+    --set data.global_batch=${5:-32} || return 1
   file=$(ls "reset$number"/checkpoints/step_*.h5 | tail -n 1)
   found="$(number_in "$file" /progress/step) $(number_in "$file" /loader/epoch) $(number_in "$file" /progress/updates)"
   [ "$found" = "$2 $3 $4" ] || { echo "step, epoch and updates are $found"; return 1; }
@@ -62,21 +77,31 @@ refused() { # refused STATUS WORDS COMMAND...
   [ "$status" = "$wanted" ] || { echo "exit status $status instead of $wanted"; cat out; return 1; }
   [ "$(grep -c -- "$words" out)" = 1 ] || { echo "'$words' is not there exactly once:"; cat out; return 1; }
 }
-ok "another global batch without that is refused" refused 1 'data.global_batch = 32' branch b1 --set data.global_batch=64
+ok "another global batch without that is refused" refused 1 'data.global_batch = 32' branch b1 \
+  --set data.global_batch=64
 ok "a branch from nowhere" refused 1 'none.h5 does not exist' run b2 --set run.resume=none.h5
 ok "a branch from a file that is no checkpoint" refused 1 'is not an HDF5 file' run b3 --set run.resume=pretrain.nml
 ok "resume_reset without a branch" refused 1 "needs run.resume" run b4 --set run.resume_reset=data
-ok "resume_reset of something else" refused 1 "takes data, schedule and optimizer" branch b5 --set run.resume_reset=moments
+ok "resume_reset of something else" refused 1 "takes data, schedule and optimizer" branch b5 \
+  --set run.resume_reset=moments
 ok "resume='no' where checkpoints are" refused 1 "holds checkpoints or results" run whole --set run.resume=no
 
-prepare() { rm -rf "$1" && mkdir -p "$1/checkpoints" && cp whole/input.nml whole/used.nml whole/metrics.jsonl "$1" && cp whole/checkpoints/step_0000024.h5 "$1/checkpoints/"; }
+prepare() {
+  rm -rf "$1" && mkdir -p "$1/checkpoints" && cp whole/input.nml whole/used.nml whole/metrics.jsonl "$1" &&
+    cp whole/checkpoints/step_0000024.h5 "$1/checkpoints/"
+}
 goes_on() { # goes_on DIRECTORY WORDS: passes over step 32 with the words, goes on from step 24 to the same bits
   run "$1" >out 2>&1 || { cat out; return 1; }
   grep -q "step_0000032.h5.*passed over: .*$2" out && grep -q "going on from .*step_0000024.h5 at step 24" out &&
-    same whole/checkpoints/step_0000032.h5 "$1/checkpoints/step_0000032.h5" 0 && [ "$(grep -c '"step":28,.*train/loss' "$1/metrics.jsonl")" = 1 ]
+    same whole/checkpoints/step_0000032.h5 "$1/checkpoints/step_0000032.h5" 0 &&
+      [ "$(grep -c '"step":28,.*train/loss' "$1/metrics.jsonl")" = 1 ]
 }
 newest=whole/checkpoints/step_0000032.h5
-damaged() { prepare damaged && cp $newest damaged/checkpoints/ && printf '\252\125' | dd of=damaged/checkpoints/step_0000032.h5 bs=1 seek=$(($(wc -c <$newest) / 2)) conv=notrunc 2>/dev/null && goes_on damaged damaged; }
+damaged() {
+  prepare damaged && cp $newest damaged/checkpoints/ && printf '\252\125' |
+    dd of=damaged/checkpoints/step_0000032.h5 bs=1 seek=$(($(wc -c <$newest) / 2)) conv=notrunc 2>/dev/null &&
+    goes_on damaged damaged
+}
 ok "a flipped byte: the checkpoint before is used" damaged
 cut() { prepare cut && head -c 100000 $newest >cut/checkpoints/step_0000032.h5 && goes_on cut 'damaged or cut short'; }
 ok "a file cut short" cut
@@ -88,9 +113,11 @@ edited() { # edited ACTION NAME WORDS
 ok "a wrong shape" edited shape model/visual.proj 'visual.proj has shape'
 ok "a moment that is missing" edited drop optimizer/exp_avg.visual.proj 'no such dataset'
 all_misfit() { # the model's JSON changed: nothing fits, and nothing is overwritten
-  prepare misfit && sed 's/"embed_dim": 32/"embed_dim": 48/' "$world/model.json" >model.json && sed "s|$world/model.json|model.json|" pretrain.nml >misfit.nml &&
+  prepare misfit && sed 's/"embed_dim": 32/"embed_dim": 48/' "$world/model.json" >model.json &&
+    sed "s|$world/model.json|model.json|" pretrain.nml >misfit.nml &&
     sed -i "s|$world/model.json|$PWD/model.json|" misfit/used.nml && sum=$(cksum misfit/checkpoints/step_0000024.h5) &&
-    refused 1 'belong to another configuration' memclip misfit.nml --set run.directory=misfit && [ "$sum" = "$(cksum misfit/checkpoints/step_0000024.h5)" ]
+    refused 1 'belong to another configuration' memclip misfit.nml --set run.directory=misfit &&
+      [ "$sum" = "$(cksum misfit/checkpoints/step_0000024.h5)" ]
 }
 ok "no checkpoint fits: refused, nothing lost" all_misfit
 

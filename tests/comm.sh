@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs test_comm on 1, 2 and 4 ranks, through the shared window, over messages and across pretended nodes; then plays the faults. Prints TAP.
+# Runs test_comm on 1, 2 and 4 ranks, through the shared window, over messages and across pretended nodes; then plays
+# the faults. Prints TAP.
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe
 program=./tests/test_comm

@@ -17,7 +17,8 @@ result() { # result DESCRIPTION FILE: passes when the file is empty
     echo "ok $number - $1"
   fi
 }
-"$cuobjdump" -sass "$module" >"$work/sass" 2>"$work/err" || { sed 's/^/# /' "$work/err"; echo "1..1"; echo "not ok 1 - cuobjdump"; exit 0; }
+"$cuobjdump" -sass "$module" >"$work/sass" 2>"$work/err" ||
+  { sed 's/^/# /' "$work/err"; echo "1..1"; echo "not ok 1 - cuobjdump"; exit 0; }
 # Function by function: architecture, name, and how often each kind of instruction occurs. The radix sort is CUB's own.
 awk '
   function flush() { if (name != "") print arch, name, hmma, ldsm, ldgsts, wide, local_, atomic }
@@ -30,10 +31,13 @@ awk '$7 > 0 { print $1, $2, $7, "local-memory accesses" }' "$work/table" >"$work
 result "no kernel uses local memory" "$work/bad"
 awk '$8 > 0 { print $1, $2 }' "$work/table" >"$work/bad"
 result "no float atomics" "$work/bad"
-awk '$2 ~ /tensor_(forward|query|key)/ { seen++; if (!$3 || !$4 || !$5) print $1, $2, "HMMA", $3, "LDSM", $4, "LDGSTS", $5 }
+awk '$2 ~ /tensor_(forward|query|key)/ {
+    seen++; if (!$3 || !$4 || !$5) print $1, $2, "HMMA", $3, "LDSM", $4, "LDGSTS", $5
+  }
   END { if (!seen) print "no such kernel" }' "$work/table" >"$work/bad"
 result "attention uses tensor cores, ldmatrix and asynchronous copies" "$work/bad"
-awk '$2 ~ /norm_in_registers|adamw_stepILi4|(bag_sum|bag_dot)I.Li8/ { seen++; if (!$6) print $1, $2 } END { if (!seen) print "no such kernel" }' \
+awk '$2 ~ /norm_in_registers|adamw_stepILi4|(bag_sum|bag_dot)I.Li8/ { seen++; if (!$6) print $1, $2 }
+  END { if (!seen) print "no such kernel" }' \
   "$work/table" >"$work/bad"
 result "layer norm, AdamW and the memory's reads load 16 bytes at a time" "$work/bad"
 echo "1..$number"

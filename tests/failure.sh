@@ -43,5 +43,7 @@ killed() {
   [ $(($(date +%s) - start)) -lt 10 ]
 }
 ok "a rank that is killed" killed
-ok "and the run goes on from its checkpoint" sh -c 'mpirun -n 2 memclip pretrain.nml --set run.directory=killed --set optim.epochs=2000 --set run.time_limit_minutes=0.01 2>&1 | grep "going on from"'
+ok "and the run goes on from its checkpoint" sh -c \
+  'mpirun -n 2 memclip pretrain.nml --set run.directory=killed --set optim.epochs=2000 \
+    --set run.time_limit_minutes=0.01 2>&1 | grep "going on from"'
 finish

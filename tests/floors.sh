@@ -20,6 +20,7 @@ if [ -z "$bad" ]; then echo "ok 1 - floors"; else echo "$bad" | sed 's/^/# /'; e
 alone=""
 for header in $(find "$source/src" -name '*.h'); do
   # shellcheck disable=SC2086
-  ${CC:-cc} -std=gnu11 ${HEADER_CFLAGS:-$(mpicc --showme:compile)} -I"$source/src" -I. -fsyntax-only -x c "$header" 2>/dev/null || alone="$alone $header"
+  ${CC:-cc} -std=gnu11 ${HEADER_CFLAGS:-$(mpicc --showme:compile)} -I"$source/src" -I. -fsyntax-only -x c "$header" \
+    2>/dev/null || alone="$alone $header"
 done
 if [ -z "$alone" ]; then echo "ok 2 - headers compile alone"; else echo "not ok 2 - headers compile alone:$alone"; fi

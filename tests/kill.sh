@@ -1,5 +1,6 @@
 #!/bin/sh
-# Kills the program at random instants (KILLS, default 10) and compares with an uninterrupted run: nothing is lost but time.
+# Kills the program at random instants (KILLS, default 10) and compares with an uninterrupted run: nothing is lost but
+# time.
 . "${top_srcdir:-.}/tests/world.sh"
 write_input pretrain pretrain.nml
 cat >>pretrain.nml <<END

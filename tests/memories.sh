@@ -30,12 +30,16 @@ memory "peer=.true. v_dim=0 gated=.true."
 ok "experts" run peer 1 16 1
 ok "on 4 ranks" run peer4 4 4 1
 ok "are the same" same peer peer4 2e-5
-ok "one pair of tables, listed under both layers" sh -c 'h5dump -n peer/checkpoints/latest.h5 | grep -c "model/.*mlp/values_[uv]" | grep -qx 8'
+ok "one pair of tables, listed under both layers" sh -c \
+  'h5dump -n peer/checkpoints/latest.h5 | grep -c "model/.*mlp/values_[uv]" | grep -qx 8'
 ok "fine-tuning of experts" mpirun -n 2 memclip finetune.nml --set "model.weights='peer/checkpoints/latest.h5'" \
   --set data.batch_size=8
-ok "changes both tables" sh -c 'changed_tensors peer/checkpoints/latest.h5 finetune/checkpoints/latest.h5 | grep -c "resblocks.0.mlp.values_[uv]" | grep -qx 2'
+ok "changes both tables" sh -c \
+  'changed_tensors peer/checkpoints/latest.h5 finetune/checkpoints/latest.h5 |
+    grep -c "resblocks.0.mlp.values_[uv]" | grep -qx 2'
 i=0
-for drop in "v_dim=24 input_dropout=0.2" "v_dim=24 query_dropout=0.2 share_values=.false." "v_dim=24 value_dropout=0.2" "peer=.true. v_dim=0 input_dropout=0.1 value_dropout=0.1"; do
+for drop in "v_dim=24 input_dropout=0.2" "v_dim=24 query_dropout=0.2 share_values=.false." \
+  "v_dim=24 value_dropout=0.2" "peer=.true. v_dim=0 input_dropout=0.1 value_dropout=0.1"; do
   i=$((i + 1))
   memory "$(echo "$drop" | sed 's/[a-z]*_dropout=[0-9.]*//g')"
   ok "$drop: without dropout" run whole$i 1 16 1
@@ -56,13 +60,20 @@ memory "v_dim=24"
 ok "values as all else" run usual 1 16 1
 memory "v_dim=24 value_lr=1e-2"
 ok "values with a rate of their own" run fast 1 16 1
-ok "end elsewhere" sh -c '! compare_checkpoints usual/checkpoints/latest.h5 fast/checkpoints/latest.h5 1e-2 model/visual/transformer/resblocks/0/mlp/values/weight'
+ok "end elsewhere" sh -c \
+  '! compare_checkpoints usual/checkpoints/latest.h5 fast/checkpoints/latest.h5 1e-2 \
+    model/visual/transformer/resblocks/0/mlp/values/weight'
 memory "v_dim=24 value_clip_norm=1e-4"
 ok "values clipped apart" run clipped 1 16 1
-ok "end elsewhere" sh -c '! compare_checkpoints usual/checkpoints/latest.h5 clipped/checkpoints/latest.h5 1e-3 optimizer/exp_avg/visual/transformer/resblocks/0/mlp/values/weight'
+ok "end elsewhere" sh -c \
+  '! compare_checkpoints usual/checkpoints/latest.h5 clipped/checkpoints/latest.h5 1e-3 \
+    optimizer/exp_avg/visual/transformer/resblocks/0/mlp/values/weight'
 memory "v_dim=24 value_dtype='bf16'"
 ok "values in bf16 alone" run rounded 1 16 1
-ok "hold bf16 numbers" sh -c 'h5dump -d /model/visual/transformer/resblocks/0/mlp/values/weight -b LE -o values.bin rounded/checkpoints/latest.h5 >/dev/null && od -An -v -tx2 values.bin | tr -s " " "\n" | sed /^$/d | awk "NR % 2 && \$1 != \"0000\" { exit 1 }"'
+ok "hold bf16 numbers" sh -c \
+  'h5dump -d /model/visual/transformer/resblocks/0/mlp/values/weight -b LE -o values.bin \
+    rounded/checkpoints/latest.h5 >/dev/null &&
+    od -An -v -tx2 values.bin | tr -s " " "\n" | sed /^$/d | awk "NR % 2 && \$1 != \"0000\" { exit 1 }"'
 ok "query_batchnorm is refused by name" refused query_batchnorm "query_batchnorm=.true."
 ok "shards are refused by name" refused shard_ranks "shard_ranks=2"
 ok "experts of another width are refused" refused v_dim "peer=.true. v_dim=24"

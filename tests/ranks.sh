@@ -1,5 +1,6 @@
 #!/bin/sh
-# 1, 2 and 4 ranks, and accumulation, give the same training: the same samples, the same gradients up to the order of additions. Bound: 2e-5 of a weight's size after 16 steps in fp32.
+# 1, 2 and 4 ranks, and accumulation, give the same training: the same samples, the same gradients up to the order of
+# additions. Bound: 2e-5 of a weight's size after 16 steps in fp32.
 . "${top_srcdir:-.}/tests/world.sh"
 bound=2e-5
 write_input pretrain pretrain.nml
@@ -16,11 +17,15 @@ END
 train() { # train STAGE NAME RANKS BATCH ACCUMULATION [more]
   stage=$1 name=$2 ranks=$3 batch=$4 accumulation=$5
   shift 5
-  mpirun -n "$ranks" memclip $stage.nml --set "run.directory='$name'" --set data.batch_size="$batch" --set optim.accumulation="$accumulation" "$@"
+  mpirun -n "$ranks" memclip $stage.nml --set "run.directory='$name'" --set data.batch_size="$batch" \
+    --set optim.accumulation="$accumulation" "$@"
 }
 same() { compare_checkpoints "$1/checkpoints/latest.h5" "$2/checkpoints/latest.h5" "$3"; }
-# Adam hides the size of a gradient, its moments do not: a scale of logits trained with the gradient of each micro-batch would show here.
-same_scale() { compare_checkpoints "$1/checkpoints/latest.h5" "$2/checkpoints/latest.h5" 1e-3 optimizer/exp_avg/logit_scale; }
+# Adam hides the size of a gradient, its moments do not: a scale of logits trained with the gradient of each micro-batch
+# would show here.
+same_scale() {
+  compare_checkpoints "$1/checkpoints/latest.h5" "$2/checkpoints/latest.h5" 1e-3 optimizer/exp_avg/logit_scale
+}
 for stage in pretrain distill; do
   ok "$stage on 1 rank" train $stage ${stage}1 1 16 1
   ok "$stage on 2 ranks" train $stage ${stage}2 2 8 1
@@ -34,7 +39,8 @@ for stage in pretrain distill; do
     ok "$stage without $saving" train $stage $stage.$saving 2 8 1 --set debug.$saving=.false.
     ok "is the same" same ${stage}2 $stage.$saving $bound
   done
-  ok "$stage without any saving" train $stage ${stage}p 2 8 1 --set debug.pooled_last_block=.false. --set debug.crop_text=.false. --set debug.share_prefix=.false. \
+  ok "$stage without any saving" train $stage ${stage}p 2 8 1 --set debug.pooled_last_block=.false. \
+    --set debug.crop_text=.false. --set debug.share_prefix=.false. \
     --set debug.skip_frozen=.false. --set debug.overlap=.false.
   ok "the savings change nothing" same ${stage}2 ${stage}p $bound
   ok "$stage again" train $stage ${stage}r 2 8 1

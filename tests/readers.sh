@@ -27,11 +27,17 @@ provenance() { h5dump -d /run/provenance "$checkpoint" | grep -q "libraries: .*M
 ok "its provenance names the libraries" provenance
 ok "h5dump reads every value" sh -c "h5dump $checkpoint >/dev/null"
 ok "h5diff reads it" h5diff "$checkpoint" "$checkpoint"
-contiguous() { [ "$(count 'DATASET "')" = $(($(count CONTIGUOUS) + $(count HARDLINK))) ] && ! grep -A 1 FILTERS head.txt | grep -vE 'FILTERS|NONE|--'; }
+contiguous() {
+  [ "$(count 'DATASET "')" = $(($(count CONTIGUOUS) + $(count HARDLINK))) ] && ! grep -A 1 FILTERS head.txt |
+    grep -vE 'FILTERS|NONE|--'
+}
 ok "every dataset is contiguous, without filters" contiguous
 checksums() { [ "$(count CONTIGUOUS)" -gt 30 ] && [ "$(count 'ATTRIBUTE "crc32c"')" = "$(count CONTIGUOUS)" ]; }
 ok "every dataset has its checksum" checksums
-links() { grep HARDLINK head.txt; [ "$(count HARDLINK)" = 1 ] && grep -B 1 HARDLINK head.txt | grep -q values && grep -q shared_by head.txt; }
+links() {
+  grep HARDLINK head.txt; [ "$(count HARDLINK)" = 1 ] && grep -B 1 HARDLINK head.txt | grep -q values &&
+    grep -q shared_by head.txt
+}
 ok "the shared table is one dataset with hard links" links
 with h5py "h5py reads values, checksums, links" "$python" "$top_srcdir/tests/read_checkpoint.py" "$checkpoint"
 with tensorboard "TensorBoard reads the events: the numbers of metrics.jsonl, each step once" \

@@ -18,8 +18,10 @@ cat >eval.nml <<END
 &data val='$world/val-000000.tar' vocabulary='$world/vocabulary.bpe.gz' /
 &eval save_npy=.true. memory_usage=.true. /
 END
-ok "a run and an evaluation" sh -c "memclip run.nml --set \"run.directory='run'\" && memclip distill.nml && memclip eval.nml"
-awk -v n=0 '/^```python/ {n++; on = 1; next} /^```/ {on = 0} on {print >("block" n ".py")}' "$top_srcdir/doc/reading-results.md"
+ok "a run and an evaluation" sh -c \
+  "memclip run.nml --set \"run.directory='run'\" && memclip distill.nml && memclip eval.nml"
+awk -v n=0 '/^```python/ {n++; on = 1; next} /^```/ {on = 0} on {print >("block" n ".py")}' \
+  "$top_srcdir/doc/reading-results.md"
 for block in block*.py; do
   title="doc/reading-results.md: $(sed -n 's/^import //p; s/^from \([a-z0-9]*\).*/\1/p' "$block" | head -n 1), $block"
   if grep -E '^(import|from)' "$block" >imports.py && "$python" imports.py 2>/dev/null; then
@@ -31,7 +33,9 @@ for block in block*.py; do
 done
 forward() {
   cp -r run forwarded && chmod -R a-w forwarded/metrics.jsonl &&
-    "$python" "$top_srcdir/postproc/memclip-wandb" --offline forwarded >out 2>&1 && grep -Eq '^[1-9][0-9]* reports forwarded' out && ls forwarded/wandb/wandb/offline-run-* >/dev/null || { cat out; return 1; }
+    "$python" "$top_srcdir/postproc/memclip-wandb" --offline forwarded >out 2>&1 &&
+      grep -Eq '^[1-9][0-9]* reports forwarded' out && ls forwarded/wandb/wandb/offline-run-* >/dev/null ||
+      { cat out; return 1; }
   cmp run/metrics.jsonl forwarded/metrics.jsonl
 }
 if "$python" -c 'import wandb' 2>/dev/null; then
@@ -51,6 +55,7 @@ else
   echo "ok $number - memclip-wandb # SKIP the package wandb is not there"
 fi
 if command -v "$python" >/dev/null; then
-  ok "a directory without a run is refused" sh -c "'$python' '$top_srcdir/postproc/memclip-wandb' $world 2>&1 | grep -q metrics.jsonl"
+  ok "a directory without a run is refused" sh -c \
+    "'$python' '$top_srcdir/postproc/memclip-wandb' $world 2>&1 | grep -q metrics.jsonl"
 fi
 finish

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every published recipe is checked to its end once what a user must supply is replaced by tiny things, and names what is
-# missing before that.
+# Every published recipe is checked to its end once what a user must supply is replaced by tiny things, and names what
+# is missing before that.
 . "${top_srcdir:-.}/tests/world.sh"
 inputs=$top_srcdir/inputs
 unset MEMCLIP_DATA
@@ -19,14 +19,17 @@ check_recipe() {
   recipe=$1
   shift
   exits 0 memclip --check "$inputs/$recipe.nml" --set "data.train='$world/train-{000000..000003}.tar'" \
-    --set "data.val='$world/val-000000.tar'" --set "data.vocabulary='$world/vocabulary.bpe.gz'" --set data.batch_size=4 \
+    --set "data.val='$world/val-000000.tar'" --set "data.vocabulary='$world/vocabulary.bpe.gz'" \
+      --set data.batch_size=4 \
     --set optim.warmup_steps=1 "$@"
 }
-ok "clip-pretrain-b16" check_recipe clip-pretrain-b16 --set "model.config='$world/model.json'" --set data.samples_per_epoch=4096
+ok "clip-pretrain-b16" check_recipe clip-pretrain-b16 --set "model.config='$world/model.json'" \
+  --set data.samples_per_epoch=4096
 ok "thesis-contrastive" check_recipe thesis-contrastive --set "model.weights='$weights'" --set memory.layers=1
 ok "thesis-distill" check_recipe thesis-distill --set "teacher.weights='$weights'" --set memory.layers=0,1
 ok "thesis-finetune" check_recipe thesis-finetune --set "model.weights='$weights'"
-for missing in clip-pretrain-b16:bpe_simple_vocab thesis-contrastive:openai-vit-b-16.h5 thesis-distill:openai-vit-b-16.h5 \
+for missing in clip-pretrain-b16:bpe_simple_vocab thesis-contrastive:openai-vit-b-16.h5 \
+  thesis-distill:openai-vit-b-16.h5 \
   thesis-finetune:runs/thesis-distill/checkpoints/best.h5 eval-all:runs/thesis-finetune/checkpoints/best.h5; do
   ok "${missing%%:*} names ${missing#*:}" names "${missing#*:}" memclip --check "$inputs/${missing%%:*}.nml"
 done

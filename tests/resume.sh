@@ -1,5 +1,6 @@
 #!/bin/sh
-# A stopped and resumed run is the uninterrupted one to the bit; other numbers of ranks go on with the same global batches; requests to stop have their exit codes.
+# A stopped and resumed run is the uninterrupted one to the bit; other numbers of ranks go on with the same global
+# batches; requests to stop have their exit codes.
 . "${top_srcdir:-.}/tests/world.sh"
 write_input pretrain pretrain.nml
 cat >>pretrain.nml <<END
@@ -39,7 +40,11 @@ other_ranks() {
 }
 ok "stopped on 2 ranks, resumed on 1" other_ranks
 ok "is the same training" same whole fewer 2e-5
-ok "a directory of another input is refused" sh -c 'mpirun -n 2 memclip pretrain.nml --set "run.directory=whole" --set optim.lr=2e-3 2>&1 | grep -q "optim.lr"'
-branch() { run --set "run.directory='branch'" --set "run.resume='whole'" --set "run.resume_reset='data,schedule'" --set optim.epochs=1; }
+ok "a directory of another input is refused" sh -c \
+  'mpirun -n 2 memclip pretrain.nml --set "run.directory=whole" --set optim.lr=2e-3 2>&1 | grep -q "optim.lr"'
+branch() {
+  run --set "run.directory='branch'" --set "run.resume='whole'" --set "run.resume_reset='data,schedule'" \
+    --set optim.epochs=1
+}
 ok "branching from another run" branch
 finish

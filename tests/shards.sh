@@ -1,5 +1,6 @@
 #!/bin/sh
-# memclip-shards and memclip-index on small inputs: folder, csv, json, tars; restart, join, split, several ranks. Prints TAP.
+# memclip-shards and memclip-index on small inputs: folder, csv, json, tars; restart, join, split, several ranks. Prints
+# TAP.
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe
 shards=$PWD/memclip-shards index=$PWD/memclip-index
@@ -21,7 +22,8 @@ while test $i -lt 23; do
   printf 'words %d' $i > images/a/p$i.txt
   printf 'pre/a/p%d.jpg\t"a ""long"" caption %d. And more."\r\npre/a/p%d.jpg\tshort.\r\n' $i $i $i >> rows.csv
   test $i -gt 0 && echo ',' >> rows.json
-  printf '{"image": "a/p%d.jpg", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": " line\\nbreak %d\\n"}]}' $i $i >> rows.json
+  printf '{"image": "a/p%d.jpg", "conversations": [{"from": "human", "value": "?"},
+    {"from": "gpt", "value": " line\\nbreak %d\\n"}]}' $i $i >> rows.json
   i=$((i + 1))
 done
 echo ']' >> rows.json
@@ -30,14 +32,17 @@ $shards images/a --out folder --samples-per-shard 10 > log 2>&1 && grep -q 'samp
   test "$(ls folder/*.tar | wc -l)" -eq 3 && test "$(tar -xOf folder/000001.tar p18.jpg)" = "picture 18"
 report $? "folder to shards, bytes as they were"
 
-$shards rows.csv --strip-prefix pre/ --root images --out csv --samples-per-shard 10 > log 2>&1 && grep -q 'samples 23' log &&
+$shards rows.csv --strip-prefix pre/ --root images --out csv --samples-per-shard 10 > log 2>&1 &&
+  grep -q 'samples 23' log &&
   test "$(tar -tf csv/000000.tar | head -4 | tr '\n' ' ')" = "p0.jpg p0.txt p1.jpg p1.txt " &&
   test "$(tar -xOf csv/000002.tar p22.txt)" = 'a "long" caption 22. And more.'
 report $? "csv to shards, the first row of each path"
 $shards rows.csv --every-row --strip-prefix pre/ --root images --out every > log 2>&1 && grep -q 'samples 46' log
 report $? "csv to shards, every row"
-$shards rows.json --root images --out json --split-first 5 --samples-per-shard 10 > log 2>&1 && grep -q 'samples 23' log &&
-  test "$(tar -tf json/val/000000.tar | wc -l)" -eq 10 && test "$(tar -xOf json/train/000000.tar p5.txt)" = "line break 5"
+$shards rows.json --root images --out json --split-first 5 --samples-per-shard 10 > log 2>&1 &&
+  grep -q 'samples 23' log &&
+  test "$(tar -tf json/val/000000.tar | wc -l)" -eq 10 &&
+    test "$(tar -xOf json/train/000000.tar p5.txt)" = "line break 5"
 report $? "json to shards, the first five apart"
 
 $index 'csv/{000000..000002}.tar' > log 2>&1 && grep -q 'indexed_now 3' log && grep -q 'samples 23' log &&
@@ -51,18 +56,23 @@ report $? "tars joined by twos"
 cp -p csv/000001.tar kept.tar
 rm csv/000002.tar
 printf x >> csv/000001.tar # a finished shard is not looked into
-$shards rows.csv --strip-prefix pre/ --root images --out csv --samples-per-shard 10 > log 2>&1 && test -f csv/000002.tar && ! cmp -s kept.tar csv/000001.tar
+$shards rows.csv --strip-prefix pre/ --root images --out csv --samples-per-shard 10 > log 2>&1 &&
+  test -f csv/000002.tar && ! cmp -s kept.tar csv/000001.tar
 report $? "a restart writes what is missing and nothing else"
-$shards rows.csv --strip-prefix pre/ --root images --out csv --samples-per-shard 9 > log 2>&1 && test "$(tar -tf csv/000000.tar | wc -l)" -eq 18
+$shards rows.csv --strip-prefix pre/ --root images --out csv --samples-per-shard 9 > log 2>&1 &&
+  test "$(tar -tf csv/000000.tar | wc -l)" -eq 18
 report $? "other options write anew"
 
 rm images/a/p7.jpg
-$shards rows.csv --strip-prefix pre/ --root images --out missing > log 2>&1 && grep -q 'samples 22' log && grep -q 'left_out 1' log && grep -q 'p7.jpg' log
+$shards rows.csv --strip-prefix pre/ --root images --out missing > log 2>&1 && grep -q 'samples 22' log &&
+  grep -q 'left_out 1' log && grep -q 'p7.jpg' log
 report $? "a missing image is left out and named"
 
-mkdir -p tree/deep tree/.hidden && cp images/a/p1.jpg images/a/p1.txt tree && cp images/a/p1.jpg images/a/p1.txt tree/deep &&
+mkdir -p tree/deep tree/.hidden && cp images/a/p1.jpg images/a/p1.txt tree &&
+  cp images/a/p1.jpg images/a/p1.txt tree/deep &&
   cp images/a/p2.jpg images/a/p2.txt tree/.hidden && cp images/a/p3.jpg tree/deep
-$shards tree images/a --out walked > log 2>&1 && grep -q 'samples 24' log && grep -q 'left_out 1' log && grep -q 'p3.txt' log &&
+$shards tree images/a --out walked > log 2>&1 && grep -q 'samples 24' log && grep -q 'left_out 1' log &&
+  grep -q 'p3.txt' log &&
   grep -q '3 samples have the key of an earlier one, the first of them p' log
 report $? "folders are walked, hidden ones are not; repeated keys are told"
 $shards tree rows.csv --out mixed > log 2>&1
@@ -73,7 +83,8 @@ $shards partly.json --root images --out partly > log 2>&1 && grep -q 'samples 1'
   grep -q 'entry 1' log
 report $? "a json entry without a caption is left out and named"
 printf 'filepath\ttitle\na/p1.jpg\tone\na/p2.jpg\n' > short.csv
-$shards short.csv --root images --out short > log 2>&1 && grep -q 'samples 1' log && grep -q 'left_out 1' log && grep -q 'row' log
+$shards short.csv --root images --out short > log 2>&1 && grep -q 'samples 1' log && grep -q 'left_out 1' log &&
+  grep -q 'row' log
 report $? "so is a csv row without one"
 $shards rows.csv --strip-prefix pre/ --root images --out short --samples-per-shard 5 > log 2>&1 &&
   $shards short.csv --root images --out short > log 2>&1 && grep -q 'short/000001.tar, 4 in all: not written' log
@@ -94,10 +105,12 @@ report $? "help and version"
 
 if command -v mpirun > /dev/null; then
   $shards rows.csv --strip-prefix pre/ --root images --out one --samples-per-shard 3 > log 2>&1 &&
-    mpirun --bind-to none -np 3 $shards rows.csv --strip-prefix pre/ --root images --out three --samples-per-shard 3 > log 2>&1 && diff -r one three
+    mpirun --bind-to none -np 3 $shards rows.csv --strip-prefix pre/ --root images --out three --samples-per-shard 3 \
+      > log 2>&1 && diff -r one three
   report $? "three ranks write what one writes"
   rm -f one/*.idx
-  mpirun --bind-to none -np 2 $shards 'one/{000000..000007}.tar' --join 3 --out j2 > log 2>&1 && test "$(ls one/*.idx | wc -l)" -eq 8 && grep -q 'samples 22' log
+  mpirun --bind-to none -np 2 $shards 'one/{000000..000007}.tar' --join 3 --out j2 > log 2>&1 &&
+    test "$(ls one/*.idx | wc -l)" -eq 8 && grep -q 'samples 22' log
   report $? "two ranks share the indexing"
   rm -f one/*.idx
   mpirun --bind-to none -np 2 $index 'one/{000000..000007}.tar' > log 2>&1 && grep -q 'indexed_now 8' log &&

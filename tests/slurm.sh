@@ -1,12 +1,16 @@
 #!/bin/sh
-# The job scripts on a single-node Slurm that this test starts for itself; skipped by name where Slurm is not installed or cannot be started.
+# The job scripts on a single-node Slurm that this test starts for itself; skipped by name where Slurm is not installed
+# or cannot be started.
 . "${top_srcdir:-.}/tests/world.sh"
 skip_all() { echo "1..0 # SKIP $1"; exit 0; }
-for program in slurmctld slurmd sbatch munged; do command -v $program >/dev/null || skip_all "$program is not installed"; done
+for program in slurmctld slurmd sbatch munged; do
+  command -v $program >/dev/null || skip_all "$program is not installed"
+done
 [ "$(id -u)" = 0 ] || skip_all "starting Slurm needs root"
 pgrep -x slurmctld >/dev/null && skip_all "a Slurm is running here already"
 
 host=$(hostname -s)
+cores=$(nproc --all)
 mkdir -p state spool /run/munge
 cat >slurm.conf <<END
 ClusterName=memclip
@@ -30,7 +34,8 @@ MpiDefault=pmix
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 KillWait=30
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc --all) Boards=1 SocketsPerBoard=1 CoresPerSocket=$(nproc --all) ThreadsPerCore=1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores Boards=1 SocketsPerBoard=1 CoresPerSocket=$cores ThreadsPerCore=1 \
+State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 END
 export SLURM_CONF=$PWD/slurm.conf
@@ -67,13 +72,18 @@ chained() {
 }
 ok "a chain of two jobs under srun" chained
 requeued() {
-  job=$(sbatch --parsable --ntasks=2 --cpus-per-task=1 "$top_srcdir/slurm/train.sbatch" pretrain.nml --set run.directory=requeued --set optim.epochs=60 --set validation.every_epochs=0)
+  job=$(sbatch --parsable --ntasks=2 --cpus-per-task=1 "$top_srcdir/slurm/train.sbatch" pretrain.nml \
+    --set run.directory=requeued --set optim.epochs=60 --set validation.every_epochs=0)
   for _ in $(seq 100); do grep -q running requeued/status.json 2>/dev/null && break; sleep 0.2; done
   sleep 1
   scancel --signal=USR1 "$job"
   for _ in $(seq 60); do grep -qE '"state": *"requeue"' requeued/status.json && break; sleep 0.5; done
   grep -qE '"state": *"requeue"' requeued/status.json || return 1
-  for _ in $(seq 60); do squeue -h -j "$job" -o %r 2>/dev/null | grep -qiE 'begin|requeue' && break; squeue -h -j "$job" | grep -q . || return 1; sleep 0.5; done
+  for _ in $(seq 60); do
+    squeue -h -j "$job" -o %r 2>/dev/null | grep -qiE 'begin|requeue' && break
+    squeue -h -j "$job" | grep -q . || return 1
+    sleep 0.5
+  done
   scancel "$job"
 }
 ok "USR1 ends with a checkpoint and a requeue" requeued

@@ -17,10 +17,12 @@ cat >eval.nml <<END
 &run stage='eval' directory='eval' precision='fp32' threads=1 /
 &teacher weights='pretrain/checkpoints/latest.h5' /
 &data val='$world/test-000000.tar' vocabulary='$world/vocabulary.bpe.gz' /
-&eval datasets='val','val-short' batch_size=10 checkpoints='pretrain/checkpoints/latest.h5','finetune/checkpoints/latest.h5' labels='teacher','student' /
+&eval datasets='val','val-short' batch_size=10
+      checkpoints='pretrain/checkpoints/latest.h5','finetune/checkpoints/latest.h5' labels='teacher','student' /
 END
 run() { mpirun -n 2 memclip "$@"; }
-ok "check prints a plan and changes nothing" sh -c 'memclip pretrain.nml --check | grep -q "global batch" && [ ! -e pretrain ]'
+ok "check prints a plan and changes nothing" sh -c \
+  'memclip pretrain.nml --check | grep -q "global batch" && [ ! -e pretrain ]'
 for stage in pretrain distill finetune eval; do
   ok "$stage" run $stage.nml
 done
@@ -30,7 +32,9 @@ ok "validation is reported" grep -q 'val/similarity_mean' distill/metrics.jsonl
 ok "the same input again says that it is complete" sh -c 'mpirun -n 2 memclip finetune.nml 2>&1 | grep -q complete'
 ok "results hold the thesis's keys" grep -q 'retrieval_val_text_to_image_R@1' eval/results.json
 ok "features are kept" test -f eval/features/val.student.h5
-ok "h5dump reads a checkpoint" sh -c 'h5dump -n 1 finetune/checkpoints/latest.h5 | grep -q "/model/visual/transformer/resblocks/0/mlp/keys"'
+ok "h5dump reads a checkpoint" sh -c \
+  'h5dump -n 1 finetune/checkpoints/latest.h5 | grep -q "/model/visual/transformer/resblocks/0/mlp/keys"'
 ok "another number of ranks gives the same evaluation" sh -c '
-  mpirun -n 1 memclip eval.nml --set run.directory=eval1 >/dev/null && compare_results eval/results.json eval1/results.json'
+  mpirun -n 1 memclip eval.nml --set run.directory=eval1 >/dev/null &&
+    compare_results eval/results.json eval1/results.json'
 finish

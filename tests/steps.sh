@@ -13,7 +13,10 @@ cat >>distill.nml <<END
 END
 run() { mpirun -n 2 memclip "$@" --set data.batch_size=4 --set run.log_every=1; }
 # The allocations of step 2 and later; the first step sees the shapes of the loss.
-allocations() { sed -n 's/.*"step": *\([0-9]*\).*"train\/allocations": *\([0-9]*\).*/\1 \2/p' "$1/metrics.jsonl" | awk '$1 > 1 { sum += $2; steps++ } END { print steps, sum + 0 }'; }
+allocations() {
+  sed -n 's/.*"step": *\([0-9]*\).*"train\/allocations": *\([0-9]*\).*/\1 \2/p' "$1/metrics.jsonl" |
+    awk '$1 > 1 { sum += $2; steps++ } END { print steps, sum + 0 }'
+}
 none_allocated() { set -- $(allocations "$1"); echo "$1 steps, $2 allocations"; [ "$1" -gt 8 ] && [ "$2" = 0 ]; }
 for precision in fp32 bf16; do
   for stage in pretrain distill; do

@@ -12,7 +12,8 @@ stopped() {
   [ "$status" = - ] || [ "$status" = "$wanted" ] || { echo "exit status $status instead of $wanted"; return 1; }
   found="$(of_status "$directory" state) $(of_status "$directory" exit)"
   [ "$found" = "$state $wanted" ] || { echo "status.json says $found"; return 1; }
-  [ "$(of_status "$directory" checkpoint)" = "$(printf 'checkpoints/step_%07d.h5' "$(of_status "$directory" step)")" ] || return 1
+  [ "$(of_status "$directory" checkpoint)" = \
+    "$(printf 'checkpoints/step_%07d.h5' "$(of_status "$directory" step)")" ] || return 1
   [ -f "$directory/$(of_status "$directory" checkpoint)" ] || { echo "no such checkpoint"; return 1; }
   [ "$(grep -c "stopped at step .* $words" "$directory/log.txt")" = 1 ] || { cat "$directory/log.txt"; return 1; }
   [ ! -e "$directory/lock" ] || { echo "the lock is still there"; return 1; }
@@ -77,7 +78,8 @@ both() { # mpirun passes SIGUSR1 on, to all ranks
 }
 ok "SIGUSR1 on two ranks" both
 one() { # whichever rank hears of it
-  mpirun -n 1 memclip pretrain.nml --set run.directory=one $long : -n 1 sh -c 'echo $$ >rank1.pid; exec memclip pretrain.nml --set run.directory=one '"$long" >out 2>&1 &
+  mpirun -n 1 memclip pretrain.nml --set run.directory=one $long : -n 1 sh -c \
+    'echo $$ >rank1.pid; exec memclip pretrain.nml --set run.directory=one '"$long" >out 2>&1 &
   pid=$!
   running one
   kill -TERM "$(cat rank1.pid)"
@@ -89,16 +91,21 @@ again() { # stopped twice, then to the end: the uninterrupted run
   memclip pretrain.nml --set run.directory=whole && for try in 1 2; do
     mkdir -p twice && touch twice/STOP && memclip pretrain.nml --set run.directory=twice
   done
-  memclip pretrain.nml --set run.directory=twice && compare_checkpoints whole/checkpoints/latest.h5 twice/checkpoints/latest.h5 0
+  memclip pretrain.nml --set run.directory=twice &&
+    compare_checkpoints whole/checkpoints/latest.h5 twice/checkpoints/latest.h5 0
 }
 ok "stopped and started again it is the same run" again
 progress() { # a terminal's line: step, loss, rate, time left, waiting
-  script -qec "memclip pretrain.nml --set run.directory=terminal --set optim.epochs=20 --set validation.every_epochs=0" /dev/null </dev/null >screen 2>&1 &&
-    tr '\r' '\n' <screen | grep -Eq 'step [0-9]+/320 \([0-9]+ %\)  loss [0-9.]+  [0-9]+ samples/s  waiting [0-9]+ %  [0-9].* left'
+  script -qec "memclip pretrain.nml --set run.directory=terminal --set optim.epochs=20 --set \
+validation.every_epochs=0" /dev/null </dev/null >screen 2>&1 &&
+    tr '\r' '\n' <screen | grep -Eq \
+      'step [0-9]+/320 \([0-9]+ %\)  loss [0-9.]+  [0-9]+ samples/s  waiting [0-9]+ %  [0-9].* left'
 }
-if command -v script >/dev/null; then ok "the progress line on a terminal" progress; else skip "the progress line on a terminal" "no program script"; fi
+if command -v script >/dev/null; then ok "the progress line on a terminal" progress; else skip \
+  "the progress line on a terminal" "no program script"; fi
 columns() { # log.txt: every line of the table as wide as its head, one head at the beginning and after 40 lines
-  awk '/^ *step +epoch/ { width = length($0); heads++ } /^ *[0-9]+ +[0-9]+\.[0-9]+ / { lines++; if (length($0) != width) exit 1 }
+  awk '/^ *step +epoch/ { width = length($0); heads++ }
+    /^ *[0-9]+ +[0-9]+\.[0-9]+ / { lines++; if (length($0) != width) exit 1 }
     END { exit !(heads == int((lines + 39) / 40) && lines == 80) }' terminal/log.txt
 }
 [ -d terminal ] && ok "the columns of log.txt" columns

@@ -60,7 +60,9 @@ ok "text" trains text '^(positional_embedding|text_projection|transformer\.|toke
 ok "vision" trains vision '^visual\.'
 ok "vision:last1" trains vision:last1 '^visual\.(transformer\.resblocks\.1\.|ln_post|proj)'
 ok "patterns" trains "'visual.proj','*.ln_2.*'" '^visual\.proj|\.ln_2\.'
-ok "distill trains the memory alone" sh -c 'changed_tensors pretrain/checkpoints/latest.h5 distill/checkpoints/latest.h5 | grep -vE "^visual\.transformer\.resblocks\.1\.mlp\." | wc -l | grep -qx 0'
+ok "distill trains the memory alone" sh -c \
+  'changed_tensors pretrain/checkpoints/latest.h5 distill/checkpoints/latest.h5 |
+    grep -vE "^visual\.transformer\.resblocks\.1\.mlp\." | wc -l | grep -qx 0'
 ok "a pattern that matches nothing is refused" fails_with 1 'resblocks.9' run finetune none \
   --set "model.train='visual.transformer.resblocks.9.*'"
 
@@ -71,8 +73,12 @@ ok "no gain: stops after 'patience' validations" run pretrain patient --set opti
 ok "the first validation and two more" sh -c 'grep -c val/R@1_mean patient/metrics.jsonl | grep -qx 3'
 ok "and says so" grep -q 'stopped early: val/R@1_mean' patient/log.txt
 ok "status is done" grep -q '"state": *"done"' patient/status.json
-ok "the same input again is complete" sh -c 'memclip pretrain.nml --set "run.directory='\''patient'\''" --set optim.lr=0 --set optim.epochs=9 --set early_stop.patience=2 --set early_stop.min_delta=0.001 --set checkpoint.keep=1 --set checkpoint.archive_epochs=2 2>&1 | grep -q complete'
-ok "best.h5 is the first epoch's, which pruning left" sh -c 'h5dump -d /progress/step patient/checkpoints/best.h5 | grep -q ": 16$"'
+ok "the same input again is complete" sh -c \
+  'memclip pretrain.nml --set "run.directory='\''patient'\''" --set optim.lr=0 --set optim.epochs=9 \
+    --set early_stop.patience=2 --set early_stop.min_delta=0.001 --set checkpoint.keep=1 \
+    --set checkpoint.archive_epochs=2 2>&1 | grep -q complete'
+ok "best.h5 is the first epoch's, which pruning left" sh -c \
+  'h5dump -d /progress/step patient/checkpoints/best.h5 | grep -q ": 16$"'
 ok "the archived epoch is kept" sh -c 'ls patient/checkpoints/archive | grep -q 0000032'
 ok "the others are pruned" sh -c '[ "$(ls patient/checkpoints | grep -c "step_.*h5")" = 1 ]'
 ok "distill watches the similarity to the teacher" grep -q 'val/similarity_mean = .*best so far' distill/log.txt
@@ -102,7 +108,10 @@ ok "the second epoch reads it" grep -q 'teacher.cache: 256 of 512 features were 
 ok "a second run" cached reading --set optim.epochs=2
 ok "reads all of it" grep -q 'teacher.cache: 512 of 512 features were there' reading/log.txt
 ok "to the same bits" same uncached reading 0
-damage() { cp features.cache kept.cache && truncate -s 20000 features.cache && printf 'x' | dd of=features.cache bs=1 seek=5000 conv=notrunc 2>/dev/null; }
+damage() {
+  cp features.cache kept.cache && truncate -s 20000 features.cache && printf 'x' |
+    dd of=features.cache bs=1 seek=5000 conv=notrunc 2>/dev/null
+}
 ok "cut off and damaged" damage
 ok "it is filled again" cached mended --set optim.epochs=2
 ok "to the same bits, still" same uncached mended 0

@@ -32,6 +32,7 @@ done
 for act in gelu quickgelu; do
   run 1 2 student reference/student config.json student.safetensors $act.safetensors $act
 done
-run 2 1 clip reference/clip_a open_clip_config.json weights_train_checkpoint.pt quickgelu_five_steps.safetensors quickgelu
+run 2 1 clip reference/clip_a open_clip_config.json weights_train_checkpoint.pt quickgelu_five_steps.safetensors \
+  quickgelu
 run 2 1 clip reference/clip_b open_clip_config.json weights_state_dict.pt gelu_five_steps.safetensors gelu
 echo "1..$count"

@@ -13,7 +13,8 @@ cat >eval.nml <<END
 &run stage='eval' directory='eval' precision='fp32' threads=1 /
 &teacher weights='pretrain/checkpoints/latest.h5' /
 &data val='$world/val-000000.tar' vocabulary='$world/vocabulary.bpe.gz' /
-&eval batch_size=10 checkpoints='pretrain/checkpoints/latest.h5','distill/checkpoints/latest.h5' labels='teacher','student' text='own' /
+&eval batch_size=10 checkpoints='pretrain/checkpoints/latest.h5','distill/checkpoints/latest.h5'
+      labels='teacher','student' text='own' /
 END
 value() { sed -n "s|.*\"val/$2\": *\([-0-9.eE+]*\).*|\1|p" "$1/metrics.jsonl" | tail -n 1; }
 near() { # near WHAT A B: equal within 1e-6 of their size
@@ -24,7 +25,11 @@ result() { sed -n "s|.*\"$1.retrieval_val_$2\": *\([-0-9.eE+]*\).*|\1|p" eval/re
 ok "pretrain" memclip pretrain.nml
 ok "distill" mpirun -n 2 memclip distill.nml --set data.batch_size=8
 ok "eval" mpirun -n 2 memclip eval.nml
-features() { judge_features eval/features/val.teacher.h5 eval/features/val.student.h5 "$(h5dump -d /model/logit_scale -m %.9g "$1/checkpoints/latest.h5" | sed -n 's/.*(0): *//p')" >judged.txt; cat judged.txt; }
+features() {
+  judge_features eval/features/val.teacher.h5 eval/features/val.student.h5 \
+    "$(h5dump -d /model/logit_scale -m %.9g "$1/checkpoints/latest.h5" | sed -n 's/.*(0): *//p')" >judged.txt
+  cat judged.txt
+}
 judged() { sed -n "s/^$1 //p" judged.txt; }
 ok "features judged by plain sums" features pretrain
 for key in image_to_text_R@1 image_to_text_R@5 image_to_text_R@10 image_to_text_mean_rank image_to_text_median_rank \
@@ -37,8 +42,10 @@ ok "the loss of all pairs" near loss "$(value pretrain clip_loss)" "$(judged tea
 ok "of the student" near loss "$(value distill clip_loss)" "$(judged student_clip_loss)"
 ok "similarity to the teacher, mean" near similarity "$(value distill similarity_mean)" "$(judged similarity_mean)"
 ok "median" near similarity "$(value distill similarity_median)" "$(judged similarity_median)"
-ok "the distillation loss is 1 - similarity" near loss "$(value distill distill_loss)" "$(awk "BEGIN { print 1 - $(value distill similarity_mean) }")"
-ok "the monitored mean" near mean "$(value pretrain R@1_mean)" "$(awk "BEGIN { print ($(value pretrain image_to_text_R@1) + $(value pretrain text_to_image_R@1)) / 2 }")"
+ok "the distillation loss is 1 - similarity" near loss "$(value distill distill_loss)" \
+  "$(awk "BEGIN { print 1 - $(value distill similarity_mean) }")"
+ok "the monitored mean" near mean "$(value pretrain R@1_mean)" \
+  "$(awk "BEGIN { print ($(value pretrain image_to_text_R@1) + $(value pretrain text_to_image_R@1)) / 2 }")"
 ok "evaluation reports the same" near R@1 "$(value pretrain text_to_image_R@10)" "$(result teacher text_to_image_R@10)"
 ok "another micro-batch" memclip pretrain.nml --set run.directory=small --set data.batch_size=4 \
   --set optim.accumulation=4 --set optim.lr=0

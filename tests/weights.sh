@@ -1,5 +1,6 @@
 #!/bin/sh
-# memclip-import and memclip-export as programs: what a run trained goes out and comes in again, exit statuses, messages.
+# memclip-import and memclip-export as programs: what a run trained goes out and comes in again, exit statuses,
+# messages.
 . "${top_srcdir:-.}/tests/world.sh"
 parity=$top_srcdir/tests/parity
 write_input pretrain good.nml
@@ -19,7 +20,8 @@ trained() { memclip good.nml --set optim.max_steps=3 && [ -e pretrain/checkpoint
 ok "a run" trained
 mkdir -p safetensors pt
 for form in safetensors pt; do
-  ok "its checkpoint goes out as $form into a folder" memclip-export pretrain/checkpoints/latest.h5 --out $form/weights.$form
+  ok "its checkpoint goes out as $form into a folder" memclip-export pretrain/checkpoints/latest.h5 \
+    --out $form/weights.$form
   ok "with its configuration beside it" grep -q '"quick_gelu": false' $form/open_clip_config.json
   ok "comes in again" memclip-import $form/weights.$form --out $form.h5
   ok "goes out again" sh -c "mkdir again && memclip-export $form.h5 --out again/weights.$form"
@@ -30,7 +32,8 @@ for form in safetensors pt; do
 done
 lines() { memclip-import "$parity/clip/weights.safetensors" -a gelu -o lines.h5 | grep -c '^taken ' | grep -qx 62; }
 ok "a line for every tensor" lines
-ok "and none when asked" sh -c "[ \$(memclip-import $parity/clip/weights.safetensors -a gelu -q -o quiet.h5 | wc -l) = 1 ]"
+ok "and none when asked" sh -c \
+  "[ \$(memclip-import $parity/clip/weights.safetensors -a gelu -q -o quiet.h5 | wc -l) = 1 ]"
 ok "--released prints the table" sh -c "memclip-import --released | grep -q laion2b_s32b_b82k"
 ok "no SOURCE" refused 2 "name the weights" memclip-import
 ok "no --out" refused 2 "name the weights" memclip-import weights.pt
@@ -39,7 +42,8 @@ ok "no such suffix" refused 2 .safetensors memclip-export x -o weights.h5
 ok "no such file" refused 1 none.pt memclip-import none.pt -o x.h5
 ok "no activation" refused 1 "--activation quickgelu" memclip-import "$parity/clip/weights.safetensors" -o x.h5
 ok "another activation" refused 1 "says quickgelu" memclip-import "$parity/huggingface" -a gelu -o x.h5
-ok "no knn" refused 1 "--knn N" memclip-import "$parity/student/student.pt" -c "$parity/clip/open_clip_config.json" -a gelu -o x.h5
+ok "no knn" refused 1 "--knn N" memclip-import "$parity/student/student.pt" \
+  -c "$parity/clip/open_clip_config.json" -a gelu -o x.h5
 ok "not ours" refused 1 HDF5 memclip-export "$parity/clip/weights.safetensors" -o x.pt
 ok "ours is not imported" refused 1 "memclip reads it as it is" memclip-import lines.h5 -o x.h5
 ok "no folder to write into" refused 3 "cannot create" memclip-import "$parity/huggingface" -o none/x.h5

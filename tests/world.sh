@@ -1,4 +1,5 @@
-# Sourced by the scripts that run the program: a tiny world, a vocabulary and a model, made once per build; TAP helpers; the environment of launches.
+# Sourced by the scripts that run the program: a tiny world, a vocabulary and a model, made once per build; TAP helpers;
+# the environment of launches.
 set -u
 builddir=${builddir:-$PWD}
 case "$top_srcdir" in /*) ;; *) top_srcdir=$PWD/$top_srcdir ;; esac
@@ -14,10 +15,12 @@ make_world() {
   until mkdir "$world.lock" 2>/dev/null; do sleep 0.2; done
   if [ ! -f "$world/ready" ]; then
     rm -rf "$world"
-    memclip-scenes --out "$world" --splits train:256,val:48,test:48 --samples-per-shard 64 --size 32 --seed 5 >/dev/null &&
+    memclip-scenes --out "$world" --splits train:256,val:48,test:48 --samples-per-shard 64 --size 32 --seed 5 \
+      >/dev/null &&
       memclip-vocab train --size 700 --out "$world/vocabulary.bpe.gz" "$world/captions.txt" >/dev/null &&
       cat >"$world/model.json" <<END && touch "$world/ready"
-{"embed_dim": 32, "quick_gelu": false, "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+{"embed_dim": 32, "quick_gelu": false,
+ "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
  "text_cfg": {"context_length": 77, "vocab_size": 700, "width": 32, "heads": 2, "layers": 2}}
 END
   fi
@@ -29,7 +32,8 @@ END
 write_input() {
   cat >"$2" <<END
 &run stage='$1' directory='$1' seed=3 log_every=4 precision='fp32' threads=1 /
-&data train='$world/train-{000000..000003}.tar' val='$world/val-000000.tar' vocabulary='$world/vocabulary.bpe.gz' batch_size=16 augment='crop' loader_threads=1 /
+&data train='$world/train-{000000..000003}.tar' val='$world/val-000000.tar' vocabulary='$world/vocabulary.bpe.gz'
+      batch_size=16 augment='crop' loader_threads=1 /
 &optim lr=1e-3 warmup_steps=2 epochs=1 /
 END
 }

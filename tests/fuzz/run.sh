@@ -3,7 +3,8 @@
 # learns stays in fuzz-corpus/TARGET of the build folder, what it finds in fuzz-corpus/TARGET.crash-...
 builddir=${builddir:-.}
 source=${top_srcdir:-.}
-: "${FUZZ_SECONDS:=60}" "${FUZZ_TARGETS:=tar index csv captions image text vocabulary namelist config safetensors torch pickle checkpoint}"
+: "${FUZZ_SECONDS:=60}" \
+  "${FUZZ_TARGETS:=tar index csv captions image text vocabulary namelist config safetensors torch pickle checkpoint}"
 "$builddir/tests/fuzz/make_seeds" "$builddir/fuzz-seeds" || exit 1
 status=0
 for target in $FUZZ_TARGETS; do

@@ -37,6 +37,10 @@ ok "fine-tuning of experts" mpirun -n 2 memclip finetune.nml --set "model.weight
 ok "changes both tables" sh -c \
   'changed_tensors peer/checkpoints/latest.h5 finetune/checkpoints/latest.h5 |
     grep -c "resblocks.0.mlp.values_[uv]" | grep -qx 2'
+memory "v_dim=512"
+ok "values wider than all else of the tower" run wide 1 16 1
+ok "on 2 ranks, accumulated" run wide2 2 2 4
+ok "give the same gradients" same wide wide2 2e-5
 i=0
 for drop in "v_dim=24 input_dropout=0.2" "v_dim=24 query_dropout=0.2 share_values=.false." \
   "v_dim=24 value_dropout=0.2" "peer=.true. v_dim=0 input_dropout=0.1 value_dropout=0.1"; do

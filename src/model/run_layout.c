@@ -177,13 +177,14 @@ static void layout_backward(struct tower_run *run) {
   const struct tower *tower = run->tower;
   const struct memory_config *memory = &tower->config->memory;
   const int64_t width = tower->config->width, all = (int64_t)run->batch * tower->tokens;
-  const int64_t queries = memory->count ? (int64_t)memory->heads * memory->k_dim : 0;
+  /* a memory's gradients of its queries, then of its gate */
+  const int64_t memory_width = memory->count ? larger((int64_t)memory->heads * memory->k_dim, values_width(tower)) : 0;
   run->dx = take_float(run, all * width);
   run->dx_pooled = take_float(run, run->batch * width);
   run->dbranch = take(run, all * width);
   run->dh = take(run, all * width);
-  run->dwide = take(run, all * larger(larger(tower->config->mlp_width, 3 * width), queries));
-  run->dmid = take(run, all * larger(width, memory->count ? values_width(tower) : 0));
+  run->dwide = take(run, all * larger(larger(tower->config->mlp_width, 3 * width), memory_width));
+  run->dmid = take(run, all * width);
   run->dquery = take(run, run->batch * width);
   run->dfeatures = take(run, (int64_t)run->batch * run->model->config.embed_dim);
   if (memory->count) {

@@ -222,10 +222,9 @@ static void multiply_keys(struct cuda_device *cuda, const struct memory_select *
 
 void cuda_memory_select(struct device *self, const struct memory_select *call) {
   struct cuda_device *cuda = cuda_from_device(self);
-  enum { KNN_MAX = 256 };
-  if (call->knn > call->n_keys || call->knn < 1 || call->knn > KNN_MAX)
-    fatal("memory_select: knn is %lld; it must be 1 to %d and at most n_keys, %lld", (long long)call->knn, KNN_MAX,
-          (long long)call->n_keys);
+  if (call->knn > call->n_keys || call->knn < 1 || call->knn > MEMORY_KNN_MAX)
+    fatal("memory_select: knn is %lld; it must be 1 to %d and at most n_keys, %lld", (long long)call->knn,
+          MEMORY_KNN_MAX, (long long)call->n_keys);
   const int64_t row_bytes = 2 * call->heads * call->n_keys * (int64_t)sizeof(float);
   const int64_t at_once = SCORE_BYTES_MAX / row_bytes + 1, most = at_once < call->rows ? at_once : call->rows;
   float *score = (float *)cuda_scratch(cuda, CUDA_SCRATCH_SCORES, (size_t)(most * row_bytes));

@@ -40,8 +40,8 @@ struct command {
 static int parse_knn(const char *argument, struct argp_state *state) {
   char *end;
   const long value = strtol(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < 1 || value > 32768)
-    argp_error(state, "--knn: '%s' is not a number from 1 to 32768", argument);
+  if (*argument == '\0' || *end != '\0' || value < 1 || value > 256)
+    argp_error(state, "--knn: '%s' is not a number from 1 to 256", argument);
   return (int)value;
 }
 

@@ -278,6 +278,8 @@ static void test_checks(void **state) {
   expect_failure(MINIMAL "&memory /", "x.nml: memory.layers must be given, such as layers = 2,4,6,8,10");
   expect_failure(MINIMAL "&memory layers=2,4,2 /", "x.nml:4:9: memory.layers names block 2 twice");
   expect_failure(MINIMAL "&memory layers=2 knn=9 /", "x.nml:4:18: memory.knn is 9, but must not exceed n_keys (8)");
+  expect_failure(MINIMAL "&memory layers=2 n_keys=300 knn=257 /",
+                 "x.nml:4:33: memory.knn is 257, but must be from 1 to 256");
   expect_failure(MINIMAL "&memory layers=2 n_keys=3 /", "x.nml: memory.knn is 4, but must not exceed n_keys (3)");
   expect_failure(MINIMAL "&optim warmup_steps=5 max_steps=5 /",
                  "x.nml:4:8: optim.warmup_steps is 5, but the run ends at step 5 (optim.max_steps)");

@@ -160,6 +160,7 @@ struct text_embed {
  * where scores are NaN. Products of bf16 operands, fp32 accumulation, scores kept in fp32. backward: from dweight
  * [N,H,knn] (fp32): the softmax's gradient, then dqueries (compute dtype, written) and dkeys (added). No gradient
  * through the selection. */
+enum { MEMORY_KNN_MAX = 256 };
 struct memory_select {
   int64_t rows, heads, n_keys, knn, half;
   enum dtype dtype;

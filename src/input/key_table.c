@@ -114,7 +114,7 @@ const struct key key_table[] = {
   INTEGERS(memory, layers, "", "", 0, 127, FIXED, ALL, "Blocks with a memory, counted from 0. Must be given."),
   INTEGER(memory, n_keys, "", "8", 1, 32768, FIXED, ALL, "Sub-keys of each half; the table has n_keys squared slots."),
   INTEGER(memory, heads, "", "2", 1, 1024, FIXED, ALL, "Query heads, whose results are summed."),
-  INTEGER(memory, knn, "", "4", 1, 32768, FIXED, ALL, "Slots read by each head; at most n_keys."),
+  INTEGER(memory, knn, "", "4", 1, 256, FIXED, ALL, "Slots read by each head; at most n_keys."),
   INTEGER(memory, k_dim, "", "256", 2, 65536, FIXED, ALL, "Width of a query; even, each half meets one set of sub-keys."),
   INTEGER(memory, v_dim, "", "256", 0, 65536, FIXED, ALL, "Width of a value. 0 takes the tower's width and needs no output projection."),
   LOGICAL(memory, share_values, ".true.", FIXED, ALL, "One value table for all memory layers; keys and projections stay their own."),

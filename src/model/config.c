@@ -353,6 +353,9 @@ enum status config_check_memory(struct tower_config *tower, const char *source) 
   if (memory->k_dim % 2)
     return error_set(STATUS_INPUT, "%s: memory.k_dim %d must be even: it is split into two halves", source,
                      memory->k_dim);
+  if (memory->knn > MEMORY_KNN_MAX)
+    return error_set(STATUS_INPUT, "%s: memory.knn %d: a head reads at most %d slots", source, memory->knn,
+                     MEMORY_KNN_MAX);
   if (memory->knn > memory->n_keys)
     return error_set(STATUS_INPUT, "%s: memory.knn %d is larger than n_keys %d", source, memory->knn, memory->n_keys);
   if ((int64_t)memory->n_keys * memory->n_keys > INT32_MAX)

@@ -35,6 +35,11 @@ static int64_t slots_of(const struct usage *usage) {
   return (int64_t)usage->memory->n_keys * usage->memory->n_keys;
 }
 
+/* Is there a slot that was just not taken, and can it be selected as well? */
+static bool has_margins(const struct usage *usage) {
+  return usage->memory->knn < usage->memory->n_keys && usage->memory->knn < MEMORY_KNN_MAX;
+}
+
 static void allocate_sample(const struct usage *usage, struct layer_usage *layer, int64_t tokens) {
   const size_t entries = (size_t)(SAMPLE_IMAGES * tokens * usage->memory->heads);
   layer->tokens = tokens;
@@ -91,7 +96,7 @@ static void count_margins(struct usage *usage, struct layer_usage *layer, const 
   struct device *device = usage->session->device;
   struct memory_select wider = *call;
   const int64_t entries = call->heads * (call->knn + 1);
-  if (call->knn + 1 > call->n_keys || usage->watch.first >= SAMPLE_IMAGES)
+  if (!has_margins(usage) || usage->watch.first >= SAMPLE_IMAGES)
     return;
   wider.knn++;
   wider.index = usage->device_index;
@@ -202,7 +207,7 @@ static enum status write_layer(struct store *store, const struct usage *usage, c
   if (status == STATUS_OK)
     status =
         store_write(store, names[2], DTYPE_I32, 4, (int64_t[]){shown, layer->tokens, heads, knn}, layer->sample_index);
-  if (status == STATUS_OK && knn < usage->memory->n_keys)
+  if (status == STATUS_OK && has_margins(usage))
     status = store_write(store, names[3], DTYPE_F32, 3, (int64_t[]){shown, layer->tokens, heads}, layer->sample_margin);
   for (int i = 0; i < 4; i++)
     memory_release(names[i]);

@@ -31,9 +31,8 @@ void cpu_bag_dot(struct device *self, const struct cpu_bag *bag);
 void cpu_bag_scatter(struct device *self, const struct cpu_bag *bag);
 
 enum {
-  SELECT_ROWS = 48,    /* rows of queries that one call of the selection kernel takes at most */
-  SELECT_PANEL = 64,   /* keys that are multiplied at a time */
-  SELECT_LARGEST = 256 /* knn */
+  SELECT_ROWS = 48, /* rows of queries that one call of the selection kernel takes at most */
+  SELECT_PANEL = 64 /* keys that are multiplied at a time */
 };
 
 /* Floats of the packed keys of one half of a head, and of the work space of a selection. */

@@ -4,9 +4,9 @@
 #include <omp.h>
 
 void cpu_memory_select(struct device *self, const struct memory_select *call) {
-  if (call->knn > call->n_keys || call->knn < 1 || call->knn > SELECT_LARGEST)
+  if (call->knn > call->n_keys || call->knn < 1 || call->knn > MEMORY_KNN_MAX)
     fatal("memory_select: knn is %lld; it must be 1 to %d and at most n_keys, %lld", (long long)call->knn,
-          SELECT_LARGEST, (long long)call->n_keys);
+          MEMORY_KNN_MAX, (long long)call->n_keys);
   const struct cpu_kernels *kernel = cpu_from_device(self)->product_kernel;
   int64_t halves = 2 * call->heads, key_floats = select_key_floats(call), work_floats = select_work_floats(call);
   float *keys = cpu_scratch(cpu_from_device(self), CPU_SCRATCH_SCORES, (size_t)(halves * key_floats) * sizeof *keys);

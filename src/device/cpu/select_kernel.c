@@ -10,7 +10,7 @@
 #include "device/cpu/vmath.h"
 #include <math.h>
 
-enum { LANE_KEYS = 64, LANE_KNN = 8, LIST_VECTORS = SELECT_LARGEST / LANES };
+enum { LANE_KEYS = 64, LANE_KNN = 8, LIST_VECTORS = MEMORY_KNN_MAX / LANES };
 
 _Static_assert(SELECT_ROWS % TILE_ROWS == 0 && SELECT_ROWS % LANES == 0,
                "blocks of rows are whole tiles and whole vectors");

@@ -222,13 +222,13 @@ static enum status run_set(struct evaluation *evaluation, int checkpoint, int se
   struct session *session = evaluation->session;
   const struct settings *settings = session->settings;
   struct eval_set *set = &evaluation->sets[set_number];
-  struct usage *usage = settings->eval.memory_usage ? usage_open(session, session->model) : NULL;
   bool teacher_text;
   struct job_result result = {.similarity = NAN};
   if (!is_pending(evaluation, checkpoint, set_number, &teacher_text))
     return STATUS_OK;
   if (settings->teacher.weights[0])
     TRY(encode_teacher(evaluation, set_number, teacher_text));
+  struct usage *usage = settings->eval.memory_usage ? usage_open(session, session->model) : NULL;
   const double start = clock_seconds();
   enum status status = encode_set_images(evaluation, session->model, set, usage, &own->images, &result.bad);
   result.images_per_second = (double)set->image_count / fmax(clock_seconds() - start, 1e-6);

@@ -3,6 +3,7 @@
 #include "base/checksum.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "comm/comm.h"
 #include "data/captions.h"
 #include "train/bad_samples.h"
 #include "report/report.h"
@@ -180,15 +181,34 @@ static uint32_t checksum_of(const struct eval_set *set) {
   return checksum_crc32c(checksum, set->image_of_text, (size_t)set->text_count * sizeof *set->image_of_text);
 }
 
+/* Hosts may hold different files, and a file may be unreadable on one alone: what the ranks count together must be the
+ * same. */
+static enum status compare_ranks(const struct eval_set *set) {
+  const int64_t mine[] = {set->image_count, set->text_count, set->negative_count, set->checksum, set->group != NULL};
+  enum { COUNT = sizeof mine / sizeof *mine };
+  int64_t range[2 * COUNT];
+  for (int i = 0; i < COUNT; i++) {
+    range[i] = mine[i];
+    range[COUNT + i] = -mine[i];
+  }
+  comm_all_reduce(range, 2 * COUNT, DTYPE_I64, COMM_MAX);
+  for (int i = 0; i < COUNT; i++)
+    if (range[i] != -range[COUNT + i])
+      return error_set(STATUS_INPUT, "%s: the ranks read different images or captions from %s: give all hosts the same",
+                       set->name, set->origin);
+  return STATUS_OK;
+}
+
 static enum status open_set(struct session *session, const char *name, struct eval_set *set) {
   const struct set_kind *kind = find_kind(name);
   if (!kind)
     return error_set(STATUS_INPUT, "eval.datasets: '%s' is not known", name);
   *set = (struct eval_set){.name = kind->name, .result_name = kind->result_name, .in_training = -1};
-  TRY(kind->open(session, set));
+  TRY(comm_agree(kind->open(session, set))); /* a file may be missing on one host alone */
   if (set->text_count == 0)
     return error_set(STATUS_INPUT, "%s: no captions in %s", name, set->origin);
   set->checksum = checksum_of(set);
+  TRY(compare_ranks(set));
   report_message("%s: %" PRId64 " images, %" PRId64 " captions from %s: %s", name, set->image_count, set->text_count,
                  set->origin, set->note);
   return STATUS_OK;

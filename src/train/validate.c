@@ -36,6 +36,17 @@ double validation_value(const struct validation *validation, const char *name) {
   return NAN;
 }
 
+/* A caption that one rank alone cannot read is bad on all: they count alike. */
+static void agree_on_good(const struct validation *validation) {
+  int32_t *bad = memory_allocate((size_t)validation->count * sizeof *bad, "bad captions");
+  for (int64_t i = 0; i < validation->count; i++)
+    bad[i] = !validation->good[i];
+  comm_all_reduce(bad, (size_t)validation->count, DTYPE_I32, COMM_MAX);
+  for (int64_t i = 0; i < validation->count; i++)
+    validation->good[i] = !bad[i];
+  memory_release(bad);
+}
+
 static void read_captions(struct validation *validation) {
   struct session *session = validation->session;
   const int context = session->model->config.context_length;
@@ -59,6 +70,7 @@ static void read_captions(struct validation *validation) {
   }
   text_release(&caption);
   tokenizer_scratch_release(scratch);
+  agree_on_good(validation);
 }
 
 /* Moves the rows of good samples together. */

@@ -93,7 +93,7 @@ static enum status open_loop(struct loop *loop, struct session *session, const s
     loop->writer = checkpoint_writer_open(directory, (int)session->settings->checkpoint.keep);
     memory_release(directory);
   }
-  loop->last_checkpoint = session->run->branched ? -1 : loop->progress.step;
+  loop->last_checkpoint = session->run->saved_step;
   loop->last_checkpoint_time = loop->since = clock_seconds();
   loader_seek(session->loader, loop->progress.epoch, loop->progress.epoch_step * session->accumulation,
               session->steps_per_epoch * session->accumulation);

@@ -71,7 +71,7 @@ unreadable() { # a folder where a file is wanted, and a file without permission 
 ok "unreadable files" unreadable
 
 sed '/^&model/s,/$,config="x" /,' good.nml >twice.nml
-ok "key given twice, with its line" refused 1 'twice.nml:4' twice.nml
+ok "key given twice, with its line" refused 1 "twice.nml:$(grep -n '^&model' twice.nml | cut -d: -f1):" twice.nml
 printf "&run stage='pretrain'\n" >open.nml
 ok "unterminated group" refused 1 'open.nml:1:1: the group &run is not closed' open.nml
 printf "&run stage='pretrain directory='r' /\n" >quote.nml

@@ -43,10 +43,11 @@ static enum status copy_bytes(int from, int to, const char *path, const char *st
   return status;
 }
 
-/* Written beside and renamed, with the time of the original. */
+/* Written beside and renamed, with the time of the original. Nodes and jobs may share the directory, so no two write to
+ * one file. */
 static enum status copy(const char *path, const char *staged) {
   struct stat there;
-  char *part = text_format("%s.part", staged);
+  char *part = text_format("%s.part.%s.%ld", staged, comm_host(), (long)getpid());
   const int from = open(path, O_RDONLY | O_CLOEXEC), to = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   enum status status = STATUS_OK;
   if (from < 0 || fstat(from, &there) != 0)

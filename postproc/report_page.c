@@ -26,7 +26,7 @@ static const char style[] =
     "th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--ground)}\n"
     "thead th{border-bottom:2px solid var(--line);vertical-align:bottom;white-space:normal;min-width:4.6rem}\n"
     "tr.part th{text-align:left;padding-top:1rem;color:var(--accent);font-weight:600}\n"
-    "td small{display:block;font-size:.78rem}td.best{background:var(--best);font-weight:700}td.best "
+    "td small{display:block;font-size:.83em}td.best{background:var(--best);font-weight:700}td.best "
     "small{font-weight:400}td.value{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:6rem}\n"
     "code{font:.85em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}\n"
     ".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1rem}\n"

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "option.h"
 #include "paired.h"
 #include <argp.h>
 #include <inttypes.h>
@@ -30,15 +31,6 @@ struct command {
   bool json;
 };
 
-static int64_t parse_number(const char *argument, const char *name, int64_t low, int64_t high,
-                            struct argp_state *state) {
-  char *end;
-  int64_t value = strtoll(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < low || value > high)
-    argp_error(state, "--%s: '%s' is not a number from %" PRId64 " to %" PRId64, name, argument, low, high);
-  return value;
-}
-
 static error_t parse(int key, char *argument, struct argp_state *state) {
   struct command *command = state->input;
   switch (key) {
@@ -46,10 +38,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     command->json = true;
     return 0;
   case OPTION_DRAWS:
-    command->draws = (int)parse_number(argument, "draws", DRAWS_MIN, DRAWS_MAX, state);
+    command->draws = (int)option_number(argument, "draws", DRAWS_MIN, DRAWS_MAX, state);
     return 0;
   case OPTION_SEED:
-    command->seed = (uint64_t)parse_number(argument, "seed", 0, INT64_MAX, state);
+    command->seed = (uint64_t)option_number(argument, "seed", 0, INT64_MAX, state);
     return 0;
   case ARGP_KEY_ARG:
     if (command->name_count == 2)

@@ -1,5 +1,6 @@
 /* memclip-metrics: retrieval results of features files, side by side, with bootstrap intervals. */
 #include <config.h>
+#include "option.h"
 #include "result_figures.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -30,14 +31,6 @@ struct command {
   bool json;
 };
 
-static int64_t parse_number(const char *argument, const char *name, int64_t high, struct argp_state *state) {
-  char *end;
-  int64_t value = strtoll(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < 0 || value > high)
-    argp_error(state, "--%s: '%s' is not a number from 0 to %" PRId64, name, argument, high);
-  return value;
-}
-
 static error_t parse(int key, char *argument, struct argp_state *state) {
   struct command *command = state->input;
   switch (key) {
@@ -45,10 +38,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     command->json = true;
     return 0;
   case OPTION_DRAWS:
-    command->draws = (int)parse_number(argument, "draws", DRAWS_MAX, state);
+    command->draws = (int)option_number(argument, "draws", 0, DRAWS_MAX, state);
     return 0;
   case OPTION_SEED:
-    command->seed = (uint64_t)parse_number(argument, "seed", INT64_MAX, state);
+    command->seed = (uint64_t)option_number(argument, "seed", 0, INT64_MAX, state);
     return 0;
   case ARGP_KEY_ARGS:
     command->names = state->argv + state->next;

@@ -145,8 +145,8 @@ static json_t *describe_file(const struct usage_file *file, const struct usage_f
 
 static void explain(void) {
   printf("\neffective: exp(entropy) of the counts, weighted: of the weights; KL: to uniform reads, in nats; margin: "
-         "median "
-         "score of the last slot\ntaken less that of the next one. In a pooled last block only CLS is computed.\n");
+         "median score of the last slot\n"
+         "taken less that of the next one. In a pooled last block only CLS is computed.\n");
 }
 
 static enum status show(const struct command *command, char *const *paths, int count, const struct usage_file *before) {

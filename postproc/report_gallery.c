@@ -171,9 +171,7 @@ enum status report_gallery(const struct report *report, struct text *page) {
   report_escape(page, result->features.label);
   text_append_format(page,
                      ", drawn at random: first queries that were answered rightly, then ones that were not. The best "
-                     "%d of all candidates, "
-                     "with their cosine "
-                     "scores; the right one is marked ✓.</p>\n",
+                     "%d of all candidates, with their cosine scores; the right one is marked ✓.</p>\n",
                      SHOWN);
   text_append_string(page, "<h3>Images for a text</h3>\n");
   TRY(append_queries(report, result, true, true, page));

@@ -194,10 +194,8 @@ void report_results(const struct report *report, struct text *page) {
     append_table(report, result_data_set(&report->results[r]), page);
   }
   text_append_string(page, "<p class=\"note\">Recalls and shares in percent; ranks count from 1. Below each value its "
-                           "95 % bootstrap interval "
-                           "over images. Shaded: "
-                           "the best value of a row; values whose intervals overlap may not differ. Chance: what "
-                           "random features expect.</p>\n");
+                           "95 % bootstrap interval over images. Shaded: the best value of a row; values whose "
+                           "intervals overlap may not differ. Chance: what random features expect.</p>\n");
 }
 
 static bool has_own_text(const struct report_result *result) {

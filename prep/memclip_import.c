@@ -101,11 +101,9 @@ int main(int argument_count, char **arguments) {
       parse,
       "SOURCE",
       "Turns weights into the HDF5 file that memclip reads. SOURCE is a safetensors file or the index of several, a "
-      "torch "
-      ".pt or .bin (a bare state dict or a training checkpoint), an archive of OpenAI's, or a folder with weights and "
-      "a "
-      "configuration under open_clip's or Hugging Face's names. Nothing in a file is run. Every tensor is accounted "
-      "for; one that is missing or has no place is an error.",
+      "torch .pt or .bin (a bare state dict or a training checkpoint), an archive of OpenAI's, or a folder with "
+      "weights and a configuration under open_clip's or Hugging Face's names. Nothing in a file is run. Every tensor "
+      "is accounted for; one that is missing or has no place is an error.",
       NULL,
       NULL,
       NULL};

@@ -74,10 +74,9 @@ static const struct argp argp = {
     parse,
     "INPUT.nml",
     "Run the stage that a namelist input file names (pretrain, distill, finetune or eval), alone or under mpirun or "
-    "srun, one rank per device.\v"
-    "Exit status: 0 done; 1 the input is wrong; 2 the command line is wrong; 3 writing, disk, device or a library "
-    "failed; 75 stopped at a time limit or on SIGUSR1 "
-    "with a complete checkpoint, start again; 76 stopped by the user. status.json in the run directory says the same.",
+    "srun, one rank per device.\vExit status: 0 done; 1 the input is wrong; 2 the command line is wrong; 3 writing, "
+    "disk, device or a library failed; 75 stopped at a time limit or on SIGUSR1 with a complete checkpoint, start "
+    "again; 76 stopped by the user. status.json in the run directory says the same.",
     NULL,
     NULL,
     NULL};

@@ -34,10 +34,8 @@ enum status launch_check_alone(int mpi_size) {
     return STATUS_OK;
   return error_set(STATUS_SYSTEM,
                    "the launcher started %ld processes (%s), but MPI sees this one alone: each would train by itself. "
-                   "The launcher and the MPI "
-                   "library of this build do not match: use the mpirun of the same MPI, or under Slurm 'srun "
-                   "--mpi=pmix' ('srun --mpi=list' shows "
-                   "what this cluster offers)",
+                   "The launcher and the MPI library of this build do not match: use the mpirun of the same MPI, or "
+                   "under Slurm 'srun --mpi=pmix' ('srun --mpi=list' shows what this cluster offers)",
                    expected, source);
 }
 
@@ -50,8 +48,8 @@ const char *comm_affinity_warning(void) {
   snprintf(
       sentence, sizeof sentence,
       "this rank is bound to one core while %ld cores serve %d rank%s on this node: start with 'mpirun --bind-to none' "
-      "or "
-      "'mpirun --map-by slot:PE=%ld --bind-to core' (under Slurm: --cpus-per-task=%ld and export SRUN_CPUS_PER_TASK)",
+      "or 'mpirun --map-by slot:PE=%ld --bind-to core' (under Slurm: --cpus-per-task=%ld and export "
+      "SRUN_CPUS_PER_TASK)",
       cores, comm_local_size(), comm_local_size() == 1 ? "" : "s", cores / comm_local_size(),
       cores / comm_local_size());
   return sentence;

@@ -216,10 +216,9 @@ enum status input_compare_for_resume(const struct settings *now, const char *use
   enum status status = STATUS_OK;
   if (fixed.length > 0)
     status = error_set(STATUS_INPUT,
-                       "the run directory %s belongs to another input:%s\nTake another run.directory "
-                       "(run.resume='PATH' branches from a "
-                       "checkpoint there), or "
-                       "put these back",
+                       "the run directory %s belongs to another input:%s\n"
+                       "Take another run.directory (run.resume='PATH' branches from a checkpoint there), or put these "
+                       "back",
                        now->run.directory, fixed.data);
   text_release(&fixed);
   settings_release(&then);

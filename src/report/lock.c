@@ -158,9 +158,8 @@ static enum status refuse(const struct lock *lock, const struct holder *holder) 
   clock_format_duration(clock_wall_seconds() - holder->heartbeat, age);
   return error_set(STATUS_INPUT,
                    "another run holds this directory: process %ld on %s%s%s, heartbeat %s ago (%s). Take another "
-                   "run.directory, end that "
-                   "run (an empty file "
-                   "STOP beside the lock does), or remove the lock if you know that it is dead",
+                   "run.directory, end that run (an empty file STOP beside the lock does), or remove the lock if you "
+                   "know that it is dead",
                    holder->pid, holder->host, holder->job[0] ? ", job " : "", holder->job, age, lock->path);
 }
 

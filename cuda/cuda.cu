@@ -29,6 +29,13 @@ static void cuda_forget_weights(struct device *self) {
   (void)self;
 }
 
+static void cuda_range_begin(struct device *self, const char *name) {
+  runtime_range_begin(cuda_from_device(self), name);
+}
+static void cuda_range_end(struct device *self) {
+  runtime_range_end(cuda_from_device(self));
+}
+
 static void cuda_close(struct device *self) {
   struct cuda_device *cuda = cuda_from_device(self);
   runtime_synchronize(cuda);
@@ -65,6 +72,8 @@ static const struct device_operations cuda_operations = {
     .sum_of_squares = cuda_sum_of_squares,
     .synchronize = cuda_synchronize,
     .forget_weights = cuda_forget_weights,
+    .range_begin = cuda_range_begin,
+    .range_end = cuda_range_end,
     .linear = cuda_linear,
     .linear_data_gradient = cuda_linear_data_gradient,
     .linear_weight_gradient = cuda_linear_weight_gradient,

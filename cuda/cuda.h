@@ -88,6 +88,8 @@ void runtime_copy_out(struct cuda_device *cuda, void *to, const void *from, size
 void runtime_copy(struct cuda_device *cuda, void *to, const void *from, size_t bytes);
 void runtime_fill_bytes(struct cuda_device *cuda, void *block, int byte, size_t bytes);
 void runtime_synchronize(struct cuda_device *cuda);
+void runtime_range_begin(struct cuda_device *cuda, const char *name);
+void runtime_range_end(struct cuda_device *cuda);
 
 /* The operations, one group per file. */
 void cuda_fill(struct device *self, float *x, int64_t count, float value);

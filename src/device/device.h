@@ -336,6 +336,9 @@ struct device_operations {
                          double *result); /* *result += ; on the device */
   void (*synchronize)(struct device *self);
   void (*forget_weights)(struct device *self); /* drops packed copies of frozen weights */
+  /* Names what is enqueued in between, for a profiler. Ranges nest, and end on the thread that began them. */
+  void (*range_begin)(struct device *self, const char *name);
+  void (*range_end)(struct device *self);
 
   void (*linear)(struct device *self, const struct linear *call);
   void (*linear_data_gradient)(struct device *self, const struct linear_data_gradient *call);

@@ -289,7 +289,9 @@ static void recompute_block(struct tower_run *run, int block) {
 
 void tower_backward(struct tower_run *run, const float *dfeatures, const struct gradient_listener *listener) {
   const struct tower *tower = run->tower;
+  struct device *device = run->device;
   const int first = tower_first_trainable(tower, run->model->switches.skip_frozen);
+  device->op->range_begin(device, tower->vision ? "backward images" : "backward texts");
   backward_end(run, dfeatures, first < tower->count ? tower->count - 1 : -1);
   tell_end(listener, tower);
   for (int index = tower->count - 1; index >= 0 && index >= first; index--) {
@@ -297,13 +299,18 @@ void tower_backward(struct tower_run *run, const float *dfeatures, const struct 
       recompute_block(run, index / 2);
     const struct sublayer *layer = &tower->sublayers[index];
     const bool wants_input = index > first || gradient_of(layer->norm_weight) || gradient_of(layer->norm_bias);
+    device->op->range_begin(device, layer->label);
     branch_backward(run, index, wants_input);
     if (wants_input)
       backward_norm(run, index);
+    device->op->range_end(device);
     tell_sublayer(listener, layer);
   }
   if (first < 0) {
+    device->op->range_begin(device, "embedding");
     backward_embedding(run);
+    device->op->range_end(device);
     tell_embedding(listener, tower);
   }
+  device->op->range_end(device);
 }

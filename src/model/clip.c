@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include <math.h>
+#include <stdio.h>
 
 #define SHAPE(...) ((const int64_t[PARAMETER_AXES_MAX]){__VA_ARGS__})
 
@@ -156,6 +157,9 @@ static void declare_sublayer(struct parameters *list, struct tower *tower, int i
     declare_memory(list, tower, layer, name, shared);
   else
     declare_mlp(list, tower, layer, name, choose_init(tower));
+  static const char *const kinds[] = {
+      [SUBLAYER_ATTENTION] = "attention", [SUBLAYER_MLP] = "mlp", [SUBLAYER_MEMORY] = "memory"};
+  snprintf(layer->label, sizeof layer->label, "%s %d %s", tower->vision ? "vision" : "text", block, kinds[layer->kind]);
   if (tower->config->layer_scale >= 0)
     layer->layer_scale = parameters_declare(list, INIT_CONSTANT, tower->config->layer_scale,
                                             SHAPE(tower->config->width), "%s.ls_%d.gamma", name, half + 1);

@@ -125,6 +125,7 @@ void run_sublayer(struct tower_run *run, int index) {
   const struct sublayer *layer = &run->tower->sublayers[index];
   struct sublayer_state *state = &run->states[index];
   const int64_t width = run->tower->config->width;
+  run->device->op->range_begin(run->device, layer->label);
   if (run->pooled && index == run->tower->count - 1) { /* from here on only the pooled token's row */
     pool_rows(run, DTYPE_F32, run->x, state->x);
     run->x = state->x;
@@ -147,6 +148,7 @@ void run_sublayer(struct tower_run *run, int index) {
   branch_forward(run, index);
   run->branch = state->branch;
   run->branch_scale = layer->layer_scale ? layer->layer_scale->master : NULL;
+  run->device->op->range_end(run->device);
 }
 
 static void embed_images(struct tower_run *run) {
@@ -209,6 +211,7 @@ void tower_begin(struct tower_run *run, const struct tower_input *input) {
   run->input = *input;
   run->tokens = tower->vision ? (input->keep ? run->kept_patches + 1 : tower->tokens) : input->tokens;
   set_rows(run);
+  run->device->op->range_begin(run->device, "embedding");
   if (tower->vision)
     embed_images(run);
   else
@@ -228,6 +231,7 @@ void tower_begin(struct tower_run *run, const struct tower_input *input) {
                                                       .rstd = run->embedded_rstd});
     run->x = run->states[0].x;
   }
+  run->device->op->range_end(run->device);
   run->branch = NULL;
   run->branch_scale = NULL;
   run->next = 0;
@@ -286,6 +290,7 @@ void tower_finish(struct tower_run *run, float *features) {
   const bool norm_first = tower->pooling == POOL_AVERAGE && !tower->final_norm_after_pool;
   void *normed = run->pooled ? run->final : norm_first ? run->final_all : NULL; /* NULL: only the addition */
   struct norm last = final_norm(run, run->pooled ? count : all, run->x, normed);
+  device->op->range_begin(device, "end");
   last.branch = run->branch;
   last.gamma = run->branch_scale;
   if (!run->branch)
@@ -300,10 +305,13 @@ void tower_finish(struct tower_run *run, float *features) {
     device->op->norm(device, &pooled);
   }
   linear_forward(run, &tower->projection, count, run->final, features, DTYPE_F32);
+  device->op->range_end(device);
 }
 
 void tower_forward(struct tower_run *run, const struct tower_input *input, float *features) {
+  run->device->op->range_begin(run->device, run->tower->vision ? "forward images" : "forward texts");
   tower_begin(run, input);
   tower_advance(run, run->tower->count);
   tower_finish(run, features);
+  run->device->op->range_end(run->device);
 }

@@ -19,6 +19,7 @@ struct linear_layer { /* weight NULL: absent */
 enum sublayer_kind { SUBLAYER_ATTENTION, SUBLAYER_MLP, SUBLAYER_MEMORY };
 struct sublayer {
   enum sublayer_kind kind;
+  char label[32]; /* "vision 3 attention", of its ranges for a profiler */
   struct parameter *norm_weight, *norm_bias, *layer_scale /* or NULL */;
   struct linear_layer in;   /* attention: packed q, k, v; MLP: c_fc; memory: query projection */
   struct linear_layer out;  /* attention: out_proj; MLP: c_proj; memory: value_proj */

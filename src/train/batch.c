@@ -88,6 +88,7 @@ static void copy_ids(struct session *session, int32_t *to_ids, int32_t *to_end, 
 
 void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds) {
   struct device *device = session->device;
+  device->op->range_begin(device, "fetch");
   const struct batch *batch = loader_next(session->loader, waited_seconds);
   const size_t pixels = (size_t)session->model->config.image_height * (size_t)session->model->config.image_width * 3;
   for (int i = 0; i < batch->count; i++)
@@ -112,6 +113,7 @@ void session_fetch(struct session *session, struct micro_batch *micro, int64_t s
     device->op->copy_in(device, micro->keep, session->host_keep,
                         (size_t)batch->count * (size_t)session->kept_patches * sizeof(int32_t));
   }
+  device->op->range_end(device);
 }
 
 static struct tower_input tower_input_of(const struct micro_batch *micro) {

@@ -148,12 +148,14 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
     session_fetch(session, &session->micro[a], step, &timing->waiting_seconds);
     encode_all(state, session, a);
   }
+  session->device->op->range_begin(session->device, "loss");
   gather(state, session, &state->image);
   for (int t = 0; t < TEXTS; t++)
     if (state->text[t].run) {
       gather(state, session, &state->text[t]);
       loss_of_text(state, session, t);
     }
+  session->device->op->range_end(session->device);
   for (int64_t a = 0; a < session->accumulation; a++) {
     const bool last = a + 1 == session->accumulation;
     if (session->accumulation > 1)

@@ -97,10 +97,12 @@ static void write_cached(struct distill_state *state, struct session *session, c
 
 static void forward(struct distill_state *state, struct session *session, const struct micro_batch *micro) {
   const struct tower_input images = micro_batch_images(micro);
+  struct device *device = session->device;
   if (read_cached(state, session, micro)) {
     tower_forward(state->student, &images, state->student_features);
     return;
   }
+  device->op->range_begin(device, "forward teacher");
   tower_begin(state->student, &images);
   if (state->share) {
     tower_advance(state->student, state->shared);
@@ -110,8 +112,11 @@ static void forward(struct distill_state *state, struct session *session, const 
   }
   tower_advance(state->teacher, session->teacher->vision.count);
   tower_finish(state->teacher, state->teacher_features);
+  device->op->range_end(device);
+  device->op->range_begin(device, "forward student");
   tower_advance(state->student, session->model->vision.count);
   tower_finish(state->student, state->student_features);
+  device->op->range_end(device);
   write_cached(state, session, micro);
 }
 
@@ -137,6 +142,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
     struct micro_batch *micro = &session->micro[0];
     session_fetch(session, micro, step, &timing->waiting_seconds);
     forward(state, session, micro);
+    device->op->range_begin(device, "loss");
     device->op->distill(device, &(struct distill){.batch = micro->count,
                                                   .width = session->model->config.embed_dim,
                                                   .kind = state->kind,
@@ -145,6 +151,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
                                                   .student = state->student_features,
                                                   .loss = session->loss,
                                                   .dstudent = state->dstudent});
+    device->op->range_end(device);
     if (a + 1 == session->accumulation)
       reducer_begin(reducer);
     tower_backward(state->student, state->dstudent, a + 1 == session->accumulation ? &listener : NULL);

@@ -129,7 +129,9 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   const bool reports = (loop->progress.step + 1) % session->settings->run.log_every == 0;
   device->op->zero(device, session->loss, sizeof *session->loss);
   loop->objective->gradients(loop->objective->state, session, loop->reducer, loop->progress.step, &timing);
+  device->op->range_begin(device, "reduce");
   const double reducing = reducer_finish(loop->reducer);
+  device->op->range_end(device);
   *sums = (struct step_sums){.waiting = timing.waiting_seconds,
                              .reducing = reducing,
                              .bad = (double)loader_bad_samples(session->loader),
@@ -145,8 +147,10 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
                      (long long)loop->progress.step + 1);
   if (loop->value_schedule.base > 0)
     loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, loop->progress.step);
+  device->op->range_begin(device, "optimizer");
   loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.updates,
                               schedule_rate(&loop->schedule, loop->progress.step), reports);
+  device->op->range_end(device);
   loop->allocations += memory_count_allocations() - allocations;
   return STATUS_OK;
 }
@@ -234,7 +238,10 @@ static enum status validate(struct loop *loop, bool *improved) {
   if (!loop->validation ||
       !(due(step, settings->every_steps) || epoch_ended(loop, settings->every_epochs) || is_last(loop)))
     return STATUS_OK;
-  TRY(validation_run(loop->validation));
+  session->device->op->range_begin(session->device, "validation");
+  const enum status status = validation_run(loop->validation);
+  session->device->op->range_end(session->device);
+  TRY(status);
   report_values(step, epoch_of(loop), loop->validation->values, loop->validation->value_count);
   const double value = validation_value(loop->validation, monitored_metric(session));
   *improved = improves(session, value, loop->progress.best);
@@ -282,8 +289,11 @@ static enum status write_checkpoint(struct loop *loop, bool best) {
   TRY(wait_for_checkpoint(loop));
   run->step = loop->progress.step;
   run_report_status(run, "running", STATUS_OK, "");
-  return checkpoint_writer_submit(loop->writer, snapshot_take(loop->snapshot, &loop->progress), loop->progress.step,
-                                  best, archived(loop));
+  struct device *device = loop->session->device;
+  device->op->range_begin(device, "checkpoint");
+  const struct checkpoint_content *content = snapshot_take(loop->snapshot, &loop->progress);
+  device->op->range_end(device);
+  return checkpoint_writer_submit(loop->writer, content, loop->progress.step, best, archived(loop));
 }
 
 static enum status save(struct loop *loop, bool best, bool wait) {
@@ -316,7 +326,10 @@ static enum status run_steps(struct loop *loop) {
   while (!is_last(loop) && !stopped_early(loop)) {
     struct step_sums sums;
     bool best, checkpoint;
-    TRY(run_step(loop, &sums));
+    session->device->op->range_begin(session->device, "step");
+    const enum status status = run_step(loop, &sums);
+    session->device->op->range_end(session->device);
+    TRY(status);
     advance(loop);
     report_step(loop, &sums);
     TRY(validate(loop, &best));

@@ -21,4 +21,6 @@ struct fiber {
 void fiber_prepare(struct fiber *fiber, void (*entry)(void)); /* entry never returns */
 void fiber_switch(struct fiber *from, struct fiber *to);
 void fiber_started(void); /* first thing that an entry calls */
+
+void emulation_close_ranges(void); /* fatal when one has not ended */
 #endif

@@ -2,6 +2,7 @@
 #include "cuda/gemm.h"
 #include "cuda/sort.h"
 #include "emulation/emulation.h"
+#include "emulation/private.h"
 #include <algorithm>
 #include <stdio.h>
 #include <vector>
@@ -19,6 +20,7 @@ enum status runtime_open(int local_rank, struct cuda_device *cuda) {
 }
 void runtime_close(struct cuda_device *cuda) {
   (void)cuda;
+  emulation_close_ranges();
 }
 void *runtime_allocate(struct cuda_device *cuda, size_t bytes, const char *label) {
   (void)cuda;

@@ -44,6 +44,15 @@ static void cpu_forget_weights(struct device *self) {
   onednn_forget_weights(cpu_from_device(self)->onednn);
 }
 
+/* No profiler of CPUs is told. */
+static void cpu_range_begin(struct device *self, const char *name) {
+  (void)self;
+  (void)name;
+}
+static void cpu_range_end(struct device *self) {
+  (void)self;
+}
+
 static void cpu_close(struct device *self) {
   struct cpu_device *cpu = cpu_from_device(self);
   onednn_close(cpu->onednn);
@@ -62,6 +71,8 @@ static const struct device_operations cpu_operations = {
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
     .forget_weights = cpu_forget_weights,
+    .range_begin = cpu_range_begin,
+    .range_end = cpu_range_end,
     .linear = cpu_linear,
     .linear_data_gradient = cpu_linear_data_gradient,
     .linear_weight_gradient = cpu_linear_weight_gradient,

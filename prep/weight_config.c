@@ -128,7 +128,7 @@ enum status weight_config_parse_hugging_face(const char *json, const char *sourc
 
 static enum status read_json(const char *path, const struct clip_config *shaped, struct clip_config *config) {
   struct text content = {0};
-  TRY(file_read(path, &content));
+  TRY(file_read_at_most(path, CONFIG_BYTES_MAX, &content));
   const char *json = content.data ? content.data : "";
   enum status status;
   if (strstr(json, "\"vision_config\"") && !strstr(json, "\"vision_cfg\"")) {

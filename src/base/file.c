@@ -10,15 +10,24 @@
 #include <unistd.h>
 
 enum status file_read(const char *path, struct text *content) {
+  return file_read_at_most(path, SIZE_MAX, content);
+}
+
+enum status file_read_at_most(const char *path, size_t bytes_max, struct text *content) {
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0)
     return error_set(STATUS_INPUT, "cannot open %s: %s", path, strerror(errno));
   char buffer[65536];
   ssize_t got;
+  const size_t before = content->length;
   text_append(content, "", 0);
   while ((got = read(file, buffer, sizeof buffer)) != 0) {
     if (got > 0) {
       text_append(content, buffer, (size_t)got);
+      if (content->length - before > bytes_max) {
+        close(file);
+        return error_set(STATUS_INPUT, "%s is longer than %zu bytes, which no file of its kind is", path, bytes_max);
+      }
     } else if (errno != EINTR) {
       int cause = errno;
       close(file);

@@ -9,6 +9,8 @@
 
 enum status file_read(const char *path,
                       struct text *content); /* appends; STATUS_INPUT with the path and errno's words */
+/* The same for a file that others wrote and that must be small: a longer one is refused before it is in memory. */
+enum status file_read_at_most(const char *path, size_t bytes_max, struct text *content);
 enum status file_write_atomic(const char *path, const void *data, size_t size); /* STATUS_SYSTEM on failure */
 /* fsync `temporary`, rename it to `path`, fsync the directory. */
 enum status file_publish(const char *temporary, const char *path);

@@ -120,7 +120,7 @@ static enum status read_member(struct source *source, int shard, int64_t member,
   return source_files_read(source->files, shard, index->offset[member], bytes->data, index->size[member]);
 }
 
-enum { CAPTION_BYTES_MAX = 16 << 20 };
+enum { CAPTION_BYTES_MAX = 1 << 20 };
 
 static enum status read_caption(struct source *source, int shard, int64_t member, struct text *bytes) {
   const uint32_t size = source->index[shard].size[member];

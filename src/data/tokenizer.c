@@ -11,7 +11,7 @@
 #include <utf8proc.h>
 #include <zlib.h>
 
-enum { OFFICIAL_MERGES = 48894, BYTE_SYMBOLS = 256 };
+enum { OFFICIAL_MERGES = 48894, BYTE_SYMBOLS = 256, VOCABULARY_BYTES_MAX = 8 << 20 };
 static const char official_name[] = "bpe_simple_vocab_16e6.txt.gz";
 static const char start_text[] = "<start_of_text>", end_text[] = "<end_of_text>";
 
@@ -108,9 +108,12 @@ static enum status read_all(const char *path, struct text *content) {
     return error_set(STATUS_INPUT, "cannot open the vocabulary '%s': %s", path, strerror(errno));
   char block[65536];
   int count;
-  while ((count = gzread(file, block, sizeof block)) > 0)
+  while ((count = gzread(file, block, sizeof block)) > 0 && content->length <= VOCABULARY_BYTES_MAX)
     text_append(content, block, (size_t)count);
   const int ended = gzclose_r(file);
+  if (content->length > VOCABULARY_BYTES_MAX)
+    return error_set(STATUS_INPUT, "the vocabulary '%s' has more than %d bytes of text: OpenAI's has 3.2 million", path,
+                     VOCABULARY_BYTES_MAX);
   if (count < 0 || ended == Z_BUF_ERROR)
     return error_set(STATUS_INPUT, "the vocabulary '%s' is truncated or damaged", path);
   return STATUS_OK;

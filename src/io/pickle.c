@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Training checkpoints of the largest CLIP need about 300,000 opcodes and a few thousand tensors. */
+/* Training checkpoints of the largest CLIP need about 300,000 opcodes and a few thousand tensors. An opcode makes one
+ * node and one cell at most, so a pickle that is all there is of its file must have few. */
 enum {
   OPCODES_MAX = 4 << 20,
+  OPCODES_FREE = 1 << 18,
+  BYTES_PER_OPCODE = 64,
   STACK_MAX = 1 << 20,
   MARKS_MAX = 1 << 12,
   TENSORS_MAX = 1 << 17,
@@ -85,8 +88,7 @@ static enum status pop_mark(struct pickle_machine *machine, uint32_t *height) {
 static enum status memo_put(struct pickle_machine *machine, uint64_t index) {
   pickle_id id;
   TRY(top(machine, &id));
-  /* writers number the memo in sequence, so it is never longer than what was read */
-  if (index > (uint64_t)(machine->at - machine->out->bytes))
+  if (index > (uint64_t)machine->opcodes) /* writers number the memo in sequence */
     return pickle_refuse(machine, "memo number %llu is out of sequence", (unsigned long long)index);
   if (index >= machine->memo_capacity) {
     machine->memo_capacity = (uint32_t)(2 * index + 64);
@@ -445,11 +447,11 @@ static enum status run(struct pickle_machine *machine) {
   uint8_t rows[256] = {0};
   for (int i = 0; i < OPCODES; i++)
     rows[opcodes[i].code] = (uint8_t)(i + 1);
-  for (int64_t count = 0; machine->at < machine->end; count++) {
+  for (; machine->at < machine->end; machine->opcodes++) {
     machine->opcode_offset = (uint32_t)(machine->at - machine->out->bytes);
     const uint8_t code = *machine->at++;
-    if (count == OPCODES_MAX)
-      return pickle_refuse(machine, "the pickle has more than %d opcodes", OPCODES_MAX);
+    if (machine->opcodes == machine->opcodes_max)
+      return pickle_refuse(machine, "the pickle has more than %lld opcodes", (long long)machine->opcodes_max);
     if (code == STOP)
       return pop(machine, &machine->out->root);
     TRY(run_opcode(machine, rows, code));
@@ -457,9 +459,15 @@ static enum status run(struct pickle_machine *machine) {
   return pickle_refuse(machine, "the pickle ends without its STOP");
 }
 
-enum status pickle_read(const uint8_t *bytes, size_t size, struct pickle *pickle) {
+static int64_t limit_opcodes(size_t file_bytes) {
+  const size_t share = file_bytes / BYTES_PER_OPCODE;
+  return share < OPCODES_FREE ? OPCODES_FREE : share > OPCODES_MAX ? OPCODES_MAX : (int64_t)share;
+}
+
+enum status pickle_read(const uint8_t *bytes, size_t size, size_t file_bytes, struct pickle *pickle) {
   *pickle = (struct pickle){.bytes = bytes, .size = size};
-  struct pickle_machine machine = {.out = pickle, .at = bytes, .end = bytes + size};
+  struct pickle_machine machine = {
+      .out = pickle, .at = bytes, .end = bytes + size, .opcodes_max = limit_opcodes(file_bytes)};
   if (size > UINT32_MAX)
     return error_set(STATUS_INPUT, "a pickle of %zu bytes is too large", size);
   pickle_add_node(&machine, PICKLE_NONE); /* number 0 means none */

@@ -67,8 +67,8 @@ struct pickle {
   pickle_id root;
 };
 
-/* `bytes` must outlive the pickle. */
-enum status pickle_read(const uint8_t *bytes, size_t size, struct pickle *pickle);
+/* `bytes` must outlive the pickle. `file_bytes`: of the file that it lies in, which bound the memory it may need. */
+enum status pickle_read(const uint8_t *bytes, size_t size, size_t file_bytes, struct pickle *pickle);
 void pickle_release(struct pickle *pickle);
 const struct pickle_node *pickle_node(const struct pickle *pickle, pickle_id id);
 /* The value under a key of a DICT or RECORD, the last one if the key stands there twice; 0 if there is none. */

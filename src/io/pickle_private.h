@@ -7,6 +7,7 @@
 struct pickle_machine {
   struct pickle *out;
   const uint8_t *at, *end;
+  int64_t opcodes, opcodes_max;
   uint32_t opcode_offset;
   pickle_id *stack, *memo;
   uint32_t *marks; /* heights of the stack */

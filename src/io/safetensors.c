@@ -12,6 +12,9 @@
 
 /* A file: 8 bytes with the header's length (little-endian), the header (JSON, padded with spaces), the data. */
 enum { LENGTH_BYTES = 8, HEADER_BYTES_MAX = 100 * 1000 * 1000, DATA_ALIGNMENT = 8 };
+/* A parsed header takes up to 16 times its bytes: a long one must be a small part of its file. The longest of CLIP's
+ * have 100 kB. */
+enum { HEADER_BYTES_FREE = 1 << 20, HEADER_SHARE = 16 };
 
 static const struct {
   const char *name;
@@ -32,6 +35,9 @@ static enum status find_header(const struct file_map *map, size_t *header_bytes)
                      (unsigned long long)length, HEADER_BYTES_MAX);
   if (length > map->size - LENGTH_BYTES)
     return error_set(STATUS_INPUT, "the file ends within its header: cut short, or not a safetensors file");
+  if (length > HEADER_BYTES_FREE && length > map->size / HEADER_SHARE)
+    return error_set(STATUS_INPUT, "a header of %llu of the file's %zu bytes: more names than weights, not a model",
+                     (unsigned long long)length, map->size);
   if (length == 0 || map->data[LENGTH_BYTES] != '{')
     return error_set(STATUS_INPUT, "the header does not begin with '{': not a safetensors file");
   *header_bytes = (size_t)length;

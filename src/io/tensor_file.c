@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { INDEX_BYTES_MAX = 16 << 20, SHARDS_MAX = 1000 };
+enum { INDEX_BYTES_MAX = 1 << 20, SHARDS_MAX = 1000 };
 
 struct tensor_file_source *tensor_file_add_source(struct tensor_file *file) {
   file->sources =
@@ -83,8 +83,13 @@ static enum status read_index(struct tensor_file *file) {
   struct file_map map;
   json_error_t error;
   TRY(file_map(file->path, &map));
-  json_t *root =
-      map.size <= INDEX_BYTES_MAX ? json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error) : NULL;
+  if (map.size > INDEX_BYTES_MAX) {
+    const enum status status = error_set(STATUS_INPUT, "%s: an index of %zu bytes; none is longer than %d", file->path,
+                                         map.size, INDEX_BYTES_MAX);
+    file_unmap(&map);
+    return status;
+  }
+  json_t *root = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error);
   json_t *weight_map = json_object_get(root, "weight_map");
   char *folder = text_format("%.*s", (int)(text_base_name(file->path) - file->path), file->path);
   const enum status status =

@@ -5,7 +5,7 @@
 #include "io/tensor_file_private.h"
 #include <string.h>
 
-enum { DEPTH_MAX = 64, VISITED_MAX = 1 << 20, NAME_BYTES_MAX = 1000 };
+enum { DEPTH_MAX = 64, NAME_BYTES_MAX = 1000 };
 
 struct reading {
   struct tensor_file *file;
@@ -115,8 +115,8 @@ static enum status walk(struct reading *reading, const char *prefix, pickle_id i
  * passed over, since it could have been a tensor. Objects of a TorchScript archive contain objects. */
 static enum status visit(struct reading *reading, const char *name, pickle_id id, bool object) {
   const struct pickle_node *node = pickle_node(&reading->pickle, id);
-  if (++reading->visited > VISITED_MAX)
-    return error_set(STATUS_INPUT, "the pickle lists more than %d values", VISITED_MAX);
+  if (++reading->visited > reading->pickle.cell_count) /* a few objects within one another make many names */
+    return error_set(STATUS_INPUT, "the pickle lists values more than once");
   if (node->kind == PICKLE_TENSOR)
     return add_tensor(reading, name, id);
   if (node->kind == PICKLE_RECORD && object) {
@@ -260,7 +260,7 @@ static enum status read_pickle(struct reading *reading, const char *key) {
   TRY(check_byte_order(reading));
   struct zip_record *record = find_record(reading, "data.pkl");
   TRY(zip_check(record));
-  enum status status = pickle_read(record->data, record->size, &reading->pickle);
+  enum status status = pickle_read(record->data, record->size, reading->zip->map.size, &reading->pickle);
   if (status == STATUS_OK)
     status = read_dict(reading, key);
   pickle_release(&reading->pickle);

@@ -437,7 +437,7 @@ enum status config_read(const char *name, struct clip_config *config) {
   if (!file_exists(name))
     return from_built_in(name, config);
   struct text content = {0};
-  enum status status = file_read(name, &content);
+  enum status status = file_read_at_most(name, CONFIG_BYTES_MAX, &content);
   if (status == STATUS_OK)
     status = config_parse(content.data ? content.data : "", name, config);
   text_release(&content);

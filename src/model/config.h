@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "device/device.h"
 
-enum { LAYERS_MAX = 128 };
+enum { LAYERS_MAX = 128, CONFIG_BYTES_MAX = 1 << 18 };
 enum pooling { POOL_TOKEN, POOL_AVERAGE, POOL_ARGMAX };
 struct memory_config {
   bool layers[LAYERS_MAX];              /* which blocks have a memory instead of their MLP */

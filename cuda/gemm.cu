@@ -27,7 +27,6 @@ struct plan {
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, c;
   cublasLtMatmulAlgo_t algorithm;
-  bool bias_is_rounded; /* to c's dtype, where the library has no fp32 bias for it */
   struct plan *next;
 };
 struct gemm_library {
@@ -101,7 +100,7 @@ static void make_operation(struct plan *plan) {
   plan->c = make_layout((enum dtype)key->c_dtype, key->m, key->n, key->c_stride, key->batch, key->c_batch);
 }
 
-/* The library's proposals, best guess first; 0 where it has none for this bias. */
+/* The library's proposals, best guess first. */
 static int propose(struct cuda_device *cuda, const struct plan *plan, cublasLtMatmulHeuristicResult_t *proposals) {
   cublasLtMatmulPreference_t wishes;
   const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
@@ -124,7 +123,11 @@ static int propose(struct cuda_device *cuda, const struct plan *plan, cublasLtMa
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cuda->gemm->handle, plan->operation, plan->b, plan->a,
                                                                plan->c, plan->c, wishes, PROPOSALS, proposals, &count);
   cublasLtMatmulPreferenceDestroy(wishes);
-  return status == CUBLAS_STATUS_SUCCESS ? count : 0;
+  int usable = 0; /* the others' fields mean nothing */
+  for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count; i++)
+    if (proposals[i].state == CUBLAS_STATUS_SUCCESS)
+      proposals[usable++] = proposals[i];
+  return usable;
 }
 
 static cublasStatus_t run(struct cuda_device *cuda, struct plan *plan, const cublasLtMatmulAlgo_t *algorithm,
@@ -158,7 +161,8 @@ static float time_of(struct cuda_device *cuda, struct plan *plan, const cublasLt
   return best;
 }
 
-/* Into a block of its own, since a product that accumulates would change its result. */
+/* Into a block of its own, since a product that accumulates would change its result; where there is no room for it, the
+ * library's best guess is taken. */
 static void choose(struct cuda_device *cuda, struct plan *plan, const struct gemm *call,
                    const cublasLtMatmulHeuristicResult_t *proposals, int count) {
   plan->algorithm = proposals[0].algo;
@@ -166,7 +170,11 @@ static void choose(struct cuda_device *cuda, struct plan *plan, const struct gem
     return;
   const struct plan_key *key = &plan->key;
   const size_t elements = (size_t)((key->batch - 1) * key->c_batch + (key->m - 1) * key->c_stride + key->n);
-  void *trial = runtime_allocate(cuda, elements * (key->c_dtype == DTYPE_BF16 ? 2 : 4) + 256, "trial product");
+  void *trial;
+  if (cudaMalloc(&trial, elements * (key->c_dtype == DTYPE_BF16 ? 2 : 4) + 256) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return;
+  }
   void *c = (char *)trial + (uintptr_t)call->c % 256;
   float best = -1;
   for (int i = 0; i < count; i++) {
@@ -179,12 +187,12 @@ static void choose(struct cuda_device *cuda, struct plan *plan, const struct gem
   runtime_release(cuda, trial);
 }
 
-/* The bias as the plan wants it. */
+/* The library takes a bias of c's dtype only. */
 static void set_bias(struct cuda_device *cuda, struct plan *plan, const struct gemm *call) {
   const void *bias = call->bias;
   if (!bias)
     return;
-  if (plan->bias_is_rounded) {
+  if (call->c_dtype == DTYPE_BF16) {
     void *copy = cuda_scratch(cuda, CUDA_SCRATCH_BIAS, (size_t)call->n * 2);
     cuda_cast(&cuda->device, copy, DTYPE_BF16, bias, DTYPE_F32, call->n);
     bias = copy;
@@ -197,18 +205,11 @@ static struct plan *make_plan(struct cuda_device *cuda, const struct gemm *call,
   cublasLtMatmulHeuristicResult_t proposals[PROPOSALS];
   plan->key = *key;
   make_operation(plan);
-  if (key->bias)
-    describe(plan, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, (int32_t)CUDA_R_32F);
-  int count = propose(cuda, plan, proposals);
-  if (!count && key->bias && key->c_dtype == DTYPE_BF16) {
-    plan->bias_is_rounded = true;
-    describe(plan, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, (int32_t)CUDA_R_16BF);
-    count = propose(cuda, plan, proposals);
-  }
+  set_bias(cuda, plan, call); /* before the proposals, which depend on the pointer's alignment */
+  const int count = propose(cuda, plan, proposals);
   if (!count)
     fatal("cuBLASLt has no product for m %lld n %lld k %lld, dtype %d to %d", (long long)key->m, (long long)key->n,
           (long long)key->k, (int)key->dtype, (int)key->c_dtype);
-  set_bias(cuda, plan, call);
   choose(cuda, plan, call, proposals, count);
   plan->next = cuda->gemm->plans;
   cuda->gemm->plans = plan;
@@ -216,6 +217,8 @@ static struct plan *make_plan(struct cuda_device *cuda, const struct gemm *call,
 }
 
 void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
+  if (call->m == 0 || call->n == 0 || (call->k == 0 && call->accumulate)) /* errors in the library's eyes */
+    return;
   const struct plan_key key = key_of(call);
   struct plan *plan = cuda->gemm->plans;
   while (plan && memcmp(&plan->key, &key, sizeof key) != 0)

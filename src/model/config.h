@@ -42,6 +42,9 @@ struct clip_config {
 /* `name`: a built-in name ("ViT-B-16", "-quickgelu" appended or not) or the path of a JSON file. Another architecture
  * is refused by name. */
 enum status config_read(const char *name, struct clip_config *config);
+enum status config_built_in(const char *name, struct clip_config *config);
+/* What a configuration does not say, as open_clip takes it. */
+void config_set_defaults(struct clip_config *config);
 /* The names that config_read knows, from 0 on; NULL behind the last. */
 const char *config_built_in_name(int number);
 enum status config_parse(const char *json, const char *source, struct clip_config *config);

@@ -1,4 +1,4 @@
-/* A configuration as open_clip's JSON, and its arithmetic. */
+/* A configuration as open_clip's JSON. */
 #include "model/config.h"
 #include <jansson.h>
 #include <math.h>
@@ -80,42 +80,4 @@ void config_write(const struct clip_config *config, struct text *out) {
   text_append_string(out, json);
   free(json);
   json_decref(root);
-}
-
-int config_vision_tokens(const struct clip_config *config) {
-  return (config->image_height / config->patch) * (config->image_width / config->patch) + 1;
-}
-
-/* One residual branch pair per block; rows of what follows the attention scores: all tokens, or one when only the
- * pooled token is needed. */
-static double flops_tower(const struct tower_config *tower, double tokens, bool causal, bool pooled_last_block) {
-  const double width = tower->width, mlp = 2 * width * tower->mlp_width;
-  const struct memory_config *memory = &tower->memory;
-  const double values = memory->v_dim > 0 ? memory->v_dim : width, half = memory->k_dim / 2.0;
-  const double tables = memory->peer ? 2 : 1;
-  const double read =
-      memory->heads * (memory->k_dim * width + 2 * half * memory->n_keys + tables * memory->knn * values) +
-      values * width *
-          (memory->swilu_projection ? 2
-           : memory->v_dim > 0      ? 1
-                                    : 0);
-  double total = 0;
-  for (int i = 0; i < tower->layers; i++) {
-    const double rows = pooled_last_block && i == tower->layers - 1 ? 1 : tokens,
-                 keys = causal ? (tokens + 1) / 2 : tokens;
-    total += 2 * width * width * tokens + (2 * width * width + 2 * keys * width) * rows +
-             (memory->layers[i] ? read : mlp) * rows;
-  }
-  return 2 * total;
-}
-
-double config_flops_image(const struct clip_config *config, bool pooled_last_block) {
-  const double tokens = config_vision_tokens(config), width = config->vision.width;
-  return flops_tower(&config->vision, tokens, false, pooled_last_block && config->vision_pool == POOL_TOKEN) +
-         2 * (tokens - 1) * 3 * config->patch * config->patch * width + 2 * width * config->embed_dim;
-}
-
-double config_flops_text(const struct clip_config *config, int tokens, bool pooled_last_block) {
-  return flops_tower(&config->text, tokens, !config->no_causal_mask, pooled_last_block) +
-         2.0 * config->text.width * config->embed_dim;
 }

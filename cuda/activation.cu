@@ -69,5 +69,5 @@ void cuda_activation_backward(struct device *self, const struct activation_call 
               LAUNCH((activation_backward<T, V>), grid, THREADS, 0, cuda, (const T *)call->x, (const T *)call->dy,
                      (T *)call->dx, call->kind, call->rows, chunks.rows, call->columns, partial);
             }));
-  cuda_add_chunks(cuda, partial, chunks.count, call->columns, call->columns, call->dbias);
+  cuda_add_chunks(cuda, partial, chunks.count, call->columns, 1, &call->dbias);
 }

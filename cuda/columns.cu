@@ -2,7 +2,7 @@
  * summed by one block, the chunks are added in order. */
 #include "cuda/kernel.h"
 
-enum { CHUNK_ROWS_MIN = 32, CHUNKS_MAX = 512, COLUMN_THREADS = 128, ADD_GROUPS = 8 };
+enum { CHUNK_ROWS_MIN = 32, CHUNKS_MAX = 512, COLUMN_THREADS = 128, ADD_GROUPS = 16 };
 
 struct cuda_chunks cuda_cut_rows(int64_t rows) {
   int64_t per_chunk = (rows + CHUNKS_MAX - 1) / CHUNKS_MAX;
@@ -12,28 +12,45 @@ struct cuda_chunks cuda_cut_rows(int64_t rows) {
   return chunks;
 }
 
-/* A warp per group of chunks, a lane per column; then the groups in order. */
-KERNEL void add_chunks(const float *partial, int64_t count, int64_t stride, int64_t columns, float *out) {
+struct column_sums {
+  float *out[CUDA_SUMS_MAX];
+};
+/* Without an index that is known at run time only, which would move the array to local memory. */
+DEVICE float *out_of(const struct column_sums *sums, int64_t set) {
+  return set == 0 ? sums->out[0] : set == 1 ? sums->out[1] : set == 2 ? sums->out[2] : sums->out[3];
+}
+
+/* A warp per group of chunks, a lane per column of a set; then the groups in order. */
+KERNEL void add_chunks(const float *partial, int64_t count, int64_t columns, int64_t all, struct column_sums sums) {
   SHARED(float, group_sum, ADD_GROUPS *WARP);
   const int lane = lane_of_thread(), group = warp_of_thread();
   const int64_t column = (int64_t)blockIdx.x * WARP + lane, per_group = (count + ADD_GROUPS - 1) / ADD_GROUPS;
   const int64_t last = (group + 1) * per_group < count ? (group + 1) * per_group : count;
+  float *out = column < all ? out_of(&sums, column / columns) : NULL;
   float sum = 0;
-  for (int64_t chunk = group * per_group; column < columns && chunk < last; chunk++)
-    sum += partial[chunk * stride + column];
+#pragma unroll 8
+  for (int64_t chunk = group * per_group; chunk < (out ? last : 0); chunk++)
+    sum += partial[chunk * all + column];
   group_sum[group * WARP + lane] = sum;
   block_barrier();
-  if (group == 0 && column < columns) {
+  if (group == 0 && out) {
     for (int i = 1; i < ADD_GROUPS; i++)
       sum += group_sum[i * WARP + lane];
-    out[column] += sum;
+    out[column % columns] += sum;
   }
 }
 
-void cuda_add_chunks(struct cuda_device *cuda, const float *partial, int64_t count, int64_t stride, int64_t columns,
-                     float *out) {
-  if (out && count)
-    LAUNCH(add_chunks, blocks_for(columns, WARP), ADD_GROUPS * WARP, 0, cuda, partial, count, stride, columns, out);
+void cuda_add_chunks(struct cuda_device *cuda, const float *partial, int64_t count, int64_t columns, int sets,
+                     float *const *out) {
+  struct column_sums sums = {};
+  bool wanted = false;
+  for (int set = 0; set < sets; set++) {
+    sums.out[set] = out[set];
+    wanted = wanted || out[set];
+  }
+  if (wanted && count)
+    LAUNCH(add_chunks, blocks_for(sets * columns, WARP), ADD_GROUPS * WARP, 0, cuda, partial, count, columns,
+           sets * columns, sums);
 }
 
 /* partial[chunk, columns] = sums over the rows of a chunk of factor[row] x[row, :] */
@@ -67,7 +84,7 @@ void cuda_sum_columns(struct cuda_device *cuda, enum dtype dtype, const void *x,
               LAUNCH((sum_chunk<T, V>), grid, COLUMN_THREADS, 0, cuda, (const T *)x, factor, rows, chunks.rows, columns,
                      partial);
             }));
-  cuda_add_chunks(cuda, partial, chunks.count, columns, columns, out);
+  cuda_add_chunks(cuda, partial, chunks.count, columns, 1, &out);
 }
 
 /* One warp: lane sums of every 32nd element, then the lanes by a fixed tree. */

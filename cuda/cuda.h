@@ -64,9 +64,11 @@ struct cuda_chunks {
   int64_t rows, count;
 };
 struct cuda_chunks cuda_cut_rows(int64_t rows);
-/* out[columns] += the sums over the chunks of partial[count, stride], in a fixed order. Nothing when out is NULL. */
-void cuda_add_chunks(struct cuda_device *cuda, const float *partial, int64_t count, int64_t stride, int64_t columns,
-                     float *out);
+/* out[set][columns] += the sums over the chunks of partial[count, sets, columns], in a fixed order. Nothing for a set
+ * whose out is NULL. */
+enum { CUDA_SUMS_MAX = 4 };
+void cuda_add_chunks(struct cuda_device *cuda, const float *partial, int64_t count, int64_t columns, int sets,
+                     float *const *out);
 /* out[columns] += column sums of x[rows, columns], each row times factor[row] (NULL: 1). Nothing when out is NULL. */
 void cuda_sum_columns(struct cuda_device *cuda, enum dtype dtype, const void *x, const float *factor, int64_t rows,
                       int64_t columns, float *out);

@@ -63,7 +63,7 @@ void cuda_gate_backward(struct device *self, const struct gate *call) {
               dim3 grid(blocks_for(call->columns, THREADS * V), (unsigned)chunks.count);
               LAUNCH((gate_gradients<T, V>), grid, THREADS, 0, cuda, *call, chunks.rows, partial);
             }));
-  cuda_add_chunks(cuda, partial, chunks.count, call->columns, call->columns, call->dgate_bias);
+  cuda_add_chunks(cuda, partial, chunks.count, call->columns, 1, &call->dgate_bias);
 }
 
 /* ---- one gate per token: a warp per row */

@@ -123,65 +123,162 @@ void cuda_norm(struct device *self, const struct norm *call) {
   WITH_TYPE(T, call->dtype, WITH_TYPE(Y, call->y_dtype, launch_norm<T, Y>(cuda, call)));
 }
 
-/* ---- backward */
+/* ---- backward
+ *
+ * Rows of whole vectors up to 6,144 columns: a block of one to eight warps walks a run of rows, reads every operand
+ * once and keeps the column sums of its run in registers; the runs' sums are added in order. Other widths: a warp per
+ * row, then the column sums from what it left in memory. */
+enum { RUN_ROWS_MIN = 8, RUNS = 2048, GROUP_WARPS_MAX = 8, SUMS = 3 };
 
-/* xhat and g = dy weight at one place */
-template <typename Y, int V>
-DEVICE void norm_terms(const struct norm_backward *call, int64_t row, int64_t column, float mean, float rstd,
-                       float *xhat, float *g) {
-  float weight[V];
-  load<V>(call->x, row * call->width + column, xhat);
-  load<V>((const Y *)call->dy, row * call->width + column, g);
-  load<V>(call->weight, column, weight);
+/* Sums of two numbers over the threads of the block; `turn` alternates, so that one barrier is enough. */
+DEVICE void sum_block(float *a, float *b, float *of_warp, int turn) {
+  *a = warp_sum(*a);
+  *b = warp_sum(*b);
+  const int warps = (int)blockDim.x / WARP;
+  if (warps == 1)
+    return;
+  float *sums = of_warp + turn * 2 * GROUP_WARPS_MAX;
+  if (lane_of_thread() == 0) {
+    sums[2 * warp_of_thread()] = *a;
+    sums[2 * warp_of_thread() + 1] = *b;
+  }
+  block_barrier();
+  *a = *b = 0;
+  for (int warp = 0; warp < warps; warp++) {
+    *a += sums[2 * warp];
+    *b += sums[2 * warp + 1];
+  }
+}
+
+/* Column of this thread's vector number `pack`. */
+DEVICE int64_t column_of(int pack) {
+  return (int64_t)(pack * (int)blockDim.x + (int)threadIdx.x) * VECTOR;
+}
+
+/* x becomes xhat, dy becomes g = dy weight, and what they add to the column sums is added. */
+template <typename Y>
+DEVICE void take_norm_terms(const struct norm_backward *call, int64_t row, int64_t column, float *xhat, float *g,
+                            float *dweight, float *dbias) {
+  float weight[VECTOR];
+  const float mean = call->mean[row], rstd = call->rstd[row];
+  load<VECTOR>(call->x, row * call->width + column, xhat);
+  load<VECTOR>((const Y *)call->dy, row * call->width + column, g);
+  load<VECTOR>(call->weight, column, weight);
 #pragma unroll
-  for (int n = 0; n < V; n++) {
+  for (int n = 0; n < VECTOR; n++) {
     xhat[n] = (xhat[n] - mean) * rstd;
+    dweight[n] += g[n] * xhat[n];
+    dbias[n] += g[n];
     g[n] *= weight[n];
   }
 }
 
+/* dx and dbranch at one place from the gradient of the row so far. */
+template <typename T>
+DEVICE void put_row_gradient(const struct norm_backward *call, int64_t row, int64_t column, const float *dx,
+                             float *dbranch_bias) {
+  const int64_t at = row * call->width + column;
+  store<VECTOR>(call->dx, at, dx);
+  if (!call->dbranch)
+    return;
+  float gamma[VECTOR], branch[VECTOR];
+  if (call->gamma)
+    load<VECTOR>(call->gamma, column, gamma);
+#pragma unroll
+  for (int n = 0; n < VECTOR; n++) {
+    branch[n] = call->gamma ? gamma[n] * dx[n] : dx[n];
+    dbranch_bias[n] += branch[n];
+  }
+  store<VECTOR>((T *)call->dbranch, at, branch);
+}
+
+/* partial[run][dweight, dbias, dbranch_bias][width], where WANTED. PACKS vectors of a row in each thread. */
+template <typename T, typename Y, int PACKS, bool WANTED>
+KERNEL void norm_gradients_in_registers(struct norm_backward call, int64_t per_run, float *partial) {
+  SHARED(float, of_warp, 2 * 2 * GROUP_WARPS_MAX);
+  const int64_t first = blockIdx.x * per_run, last = first + per_run < call.rows ? first + per_run : call.rows;
+  float sums[SUMS][PACKS][VECTOR];
+#pragma unroll
+  for (int i = 0; i < SUMS * PACKS * VECTOR; i++)
+    sums[i / VECTOR / PACKS][i / VECTOR % PACKS][i % VECTOR] = 0;
+  for (int64_t row = first; row < last; row++) {
+    float xhat[PACKS][VECTOR], g[PACKS][VECTOR], dx[PACKS][VECTOR], sum = 0, product = 0;
+#pragma unroll
+    for (int p = 0; p < PACKS; p++) {
+#pragma unroll
+      for (int n = 0; n < VECTOR; n++)
+        xhat[p][n] = g[p][n] = dx[p][n] = 0;
+      if (column_of(p) >= call.width)
+        continue;
+      if (!call.dx_zero)
+        load<VECTOR>(call.dx, row * call.width + column_of(p), dx[p]);
+      if (!call.dy)
+        continue;
+      take_norm_terms<Y>(&call, row, column_of(p), xhat[p], g[p], sums[0][p], sums[1][p]);
+#pragma unroll
+      for (int n = 0; n < VECTOR; n++) {
+        sum += g[p][n];
+        product += g[p][n] * xhat[p][n];
+      }
+    }
+    sum_block(&sum, &product, of_warp, (int)(row & 1));
+    sum /= (float)call.width;
+    product /= (float)call.width;
+    const float rstd = call.dy ? call.rstd[row] : 0;
+#pragma unroll
+    for (int p = 0; p < PACKS; p++) {
+#pragma unroll
+      for (int n = 0; n < VECTOR; n++)
+        dx[p][n] += rstd * (g[p][n] - sum - xhat[p][n] * product);
+      if (column_of(p) < call.width)
+        put_row_gradient<T>(&call, row, column_of(p), dx[p], sums[2][p]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; WANTED && i < SUMS * PACKS; i++)
+    if (column_of(i % PACKS) < call.width)
+      store<VECTOR>(partial, (blockIdx.x * SUMS + i / PACKS) * call.width + column_of(i % PACKS),
+                    sums[i / PACKS][i % PACKS]);
+}
+
+/* ---- backward for any width */
+
+/* xhat and g = dy weight at one place */
+template <typename Y>
+DEVICE void norm_terms(const struct norm_backward *call, int64_t row, int64_t column, float mean, float rstd,
+                       float *xhat, float *g) {
+  const int64_t at = row * call->width + column;
+  *xhat = (call->x[at] - mean) * rstd;
+  *g = to_float(((const Y *)call->dy)[at]) * call->weight[column];
+}
+
 /* dx and dbranch; a warp per row. */
-template <typename T, typename Y, int V> KERNEL void norm_row_gradients(struct norm_backward call) {
+template <typename T, typename Y> KERNEL void norm_row_gradients(struct norm_backward call) {
   const int64_t row = warp_of_grid();
   if (row >= call.rows)
     return;
-  float xhat[V], g[V], dx[V], gamma[V], sum = 0, product = 0, mean = 0, rstd = 0;
+  float xhat, g, sum = 0, product = 0, mean = 0, rstd = 0;
   if (call.dy) {
     mean = call.mean[row];
     rstd = call.rstd[row];
-    for (int64_t c = lane_of_thread() * V; c < call.width; c += WARP * V) {
-      norm_terms<Y, V>(&call, row, c, mean, rstd, xhat, g);
-#pragma unroll
-      for (int n = 0; n < V; n++) {
-        sum += g[n];
-        product += g[n] * xhat[n];
-      }
+    for (int64_t c = lane_of_thread(); c < call.width; c += WARP) {
+      norm_terms<Y>(&call, row, c, mean, rstd, &xhat, &g);
+      sum += g;
+      product += g * xhat;
     }
     sum = warp_sum(sum) / (float)call.width;
     product = warp_sum(product) / (float)call.width;
   }
-  for (int64_t c = lane_of_thread() * V; c < call.width; c += WARP * V) {
+  for (int64_t c = lane_of_thread(); c < call.width; c += WARP) {
     const int64_t at = row * call.width + c;
-#pragma unroll
-    for (int n = 0; n < V; n++)
-      dx[n] = 0;
-    if (!call.dx_zero)
-      load<V>(call.dx, at, dx);
+    float dx = call.dx_zero ? 0 : call.dx[at];
     if (call.dy) {
-      norm_terms<Y, V>(&call, row, c, mean, rstd, xhat, g);
-#pragma unroll
-      for (int n = 0; n < V; n++)
-        dx[n] += rstd * (g[n] - sum - xhat[n] * product);
+      norm_terms<Y>(&call, row, c, mean, rstd, &xhat, &g);
+      dx += rstd * (g - sum - xhat * product);
     }
-    store<V>(call.dx, at, dx);
-    if (call.dbranch) {
-      if (call.gamma)
-        load<V>(call.gamma, c, gamma);
-#pragma unroll
-      for (int n = 0; n < V; n++)
-        dx[n] *= call.gamma ? gamma[n] : 1;
-      store<V>((T *)call.dbranch, at, dx);
-    }
+    call.dx[at] = dx;
+    if (call.dbranch)
+      from_float((T *)call.dbranch + at, call.gamma ? call.gamma[c] * dx : dx);
   }
 }
 
@@ -228,32 +325,76 @@ KERNEL void norm_column_gradients(struct norm_backward call, int64_t per_chunk, 
   store<V>(sums, 3 * call.width, dgamma);
 }
 
+/* ---- which of them */
+
+static bool wants_weights(const struct norm_backward *call) {
+  return call->dy && (call->dweight || call->dbias);
+}
+
+static struct norm_backward without_dy(const struct norm_backward *call) {
+  struct norm_backward rest = *call;
+  rest.dy = NULL;
+  rest.dbranch_bias = NULL;
+  return rest;
+}
+
 template <typename T, typename Y, int V>
-static void launch_norm_backward(struct cuda_device *cuda, const struct norm_backward *call) {
-  LAUNCH((norm_row_gradients<T, Y, V>), blocks_for(call->rows, THREADS / WARP), THREADS, 0, cuda, *call);
-  const bool weights = call->dy && (call->dweight || call->dbias);
-  const bool branch = call->dbranch && (call->dbranch_bias || call->dgamma);
-  if (!weights && !branch)
+static void add_column_gradients(struct cuda_device *cuda, const struct norm_backward *call) {
+  if (!wants_weights(call) && !(call->dbranch && (call->dbranch_bias || call->dgamma)))
     return;
   const struct cuda_chunks chunks = cuda_cut_rows(call->rows);
-  const int64_t width = call->width, stride = 4 * width;
-  float *partial = (float *)cuda_scratch(cuda, CUDA_SCRATCH_COLUMNS, (size_t)(chunks.count * stride) * sizeof *partial);
-  dim3 grid(blocks_for(width, THREADS * V), (unsigned)chunks.count);
+  const size_t bytes = (size_t)(chunks.count * 4 * call->width) * sizeof(float);
+  float *partial = (float *)cuda_scratch(cuda, CUDA_SCRATCH_COLUMNS, bytes);
+  dim3 grid(blocks_for(call->width, THREADS * V), (unsigned)chunks.count);
   LAUNCH((norm_column_gradients<T, Y, V>), grid, THREADS, 0, cuda, *call, chunks.rows, partial);
-  if (weights) {
-    cuda_add_chunks(cuda, partial, chunks.count, stride, width, call->dweight);
-    cuda_add_chunks(cuda, partial + width, chunks.count, stride, width, call->dbias);
+  float *const weights[] = {call->dy ? call->dweight : NULL, call->dy ? call->dbias : NULL};
+  float *const branch[] = {call->dbranch ? call->dbranch_bias : NULL, call->dbranch ? call->dgamma : NULL};
+  float *const out[CUDA_SUMS_MAX] = {weights[0], weights[1], branch[0], branch[1]};
+  cuda_add_chunks(cuda, partial, chunks.count, call->width, 4, out);
+}
+
+template <typename T, typename Y, int PACKS>
+static void launch_in_registers(struct cuda_device *cuda, const struct norm_backward *call, unsigned warps) {
+  const int64_t per_run = RUN_ROWS_MIN + call->rows / RUNS, runs = (call->rows + per_run - 1) / per_run;
+  float *const branch_bias = call->dbranch ? call->dbranch_bias : NULL;
+  if (!wants_weights(call) && !branch_bias) {
+    LAUNCH((norm_gradients_in_registers<T, Y, PACKS, false>), (unsigned)runs, warps * WARP, 0, cuda, *call, per_run,
+           NULL);
+  } else {
+    const size_t bytes = (size_t)(runs * SUMS * call->width) * sizeof(float);
+    float *partial = (float *)cuda_scratch(cuda, CUDA_SCRATCH_COLUMNS, bytes);
+    LAUNCH((norm_gradients_in_registers<T, Y, PACKS, true>), (unsigned)runs, warps * WARP, 0, cuda, *call, per_run,
+           partial);
+    float *const out[CUDA_SUMS_MAX] = {call->dy ? call->dweight : NULL, call->dy ? call->dbias : NULL, branch_bias};
+    cuda_add_chunks(cuda, partial, runs, call->width, SUMS, out);
   }
-  if (branch) {
-    cuda_add_chunks(cuda, partial + 2 * width, chunks.count, stride, width, call->dbranch_bias);
-    cuda_add_chunks(cuda, partial + 3 * width, chunks.count, stride, width, call->dgamma);
+  const struct norm_backward scale = without_dy(call);
+  if (call->dgamma) /* LayerScale's: from dx and the branch, which it reads again */
+    add_column_gradients<T, Y, VECTOR>(cuda, &scale);
+}
+
+template <typename T, typename Y>
+static void launch_norm_backward(struct cuda_device *cuda, const struct norm_backward *call) {
+  enum { PACKS_MAX = 6 };
+  const bool fits = call->width % VECTOR == 0 && aligned((const char *)call->dy, call->x, call->weight, call->gamma) &&
+                    aligned((const char *)call->branch, call->dx, (char *)call->dbranch);
+  const int64_t packs = (call->width + VECTOR * WARP - 1) / (VECTOR * WARP);
+  const int64_t warps = (packs + PACKS_MAX - 1) / PACKS_MAX, packs_each = (packs + warps - 1) / warps;
+  if (!fits || warps > GROUP_WARPS_MAX) {
+    LAUNCH((norm_row_gradients<T, Y>), blocks_for(call->rows, THREADS / WARP), THREADS, 0, cuda, *call);
+    add_column_gradients<T, Y, 1>(cuda, call);
+  } else if (packs_each <= 2) {
+    launch_in_registers<T, Y, 2>(cuda, call, (unsigned)warps);
+  } else if (packs_each <= 4) {
+    launch_in_registers<T, Y, 4>(cuda, call, (unsigned)warps);
+  } else if (packs_each <= 5) {
+    launch_in_registers<T, Y, 5>(cuda, call, (unsigned)warps);
+  } else {
+    launch_in_registers<T, Y, PACKS_MAX>(cuda, call, (unsigned)warps);
   }
 }
 
 void cuda_norm_backward(struct device *self, const struct norm_backward *call) {
   struct cuda_device *cuda = cuda_from_device(self);
-  const bool fits = call->width % VECTOR == 0 && aligned((const char *)call->dy, call->x, call->weight, call->gamma) &&
-                    aligned((const char *)call->branch, call->dx, (char *)call->dbranch);
-  WITH_TYPE(T, call->dtype,
-            WITH_TYPE(Y, call->dy_dtype, WITH_VECTOR(VECTOR, fits, (launch_norm_backward<T, Y, V>(cuda, call)))));
+  WITH_TYPE(T, call->dtype, WITH_TYPE(Y, call->dy_dtype, (launch_norm_backward<T, Y>(cuda, call))));
 }

@@ -25,8 +25,14 @@ static double norm_bound(const struct norm_row *row, int64_t width, double weigh
   return 4 * units * (fabs(weight) * (1 + row->largest * row->rstd) * (1 + row->largest * row->rstd) + fabs(bias));
 }
 
-static void test_norm(struct conformance *c, enum dtype dtype) {
-  int64_t rows = conformance_size(c, 40), width = conformance_size(c, 200), count = rows * width;
+/* Widths of real towers, one of them each round beside random ones: rows that several warps share on a GPU. */
+static const int64_t tower_widths[] = {768, 1024, 512, 1280, 1664, 640, 3072, 384};
+static int64_t tower_width(const struct conformance *c) {
+  return tower_widths[c->seed % (sizeof tower_widths / sizeof *tower_widths)];
+}
+
+static void check_norm(struct conformance *c, enum dtype dtype, int64_t rows, int64_t width) {
+  int64_t count = rows * width;
   bool with_branch = conformance_flag(c), with_gamma = conformance_flag(c), in_place = conformance_flag(c),
        with_y = conformance_flag(c) || !with_branch;
   bool keep = conformance_flag(c);
@@ -82,6 +88,12 @@ static void test_norm(struct conformance *c, enum dtype dtype) {
     conformance_check(c, "mean", mean, mean_expected, mean_bound);
     conformance_check(c, "rstd", rstd, rstd_expected, rstd_bound);
   }
+}
+
+static void test_norm(struct conformance *c, enum dtype dtype) {
+  int64_t rows = conformance_size(c, 40);
+  check_norm(c, dtype, rows, conformance_size(c, 200));
+  check_norm(c, dtype, 3, tower_width(c));
 }
 
 /* loss = sum dy * norm(x) for finite differences by x. */
@@ -178,8 +190,8 @@ static void check_branch(struct conformance *c, const struct branch_check *check
     conformance_check(c, "dgamma", check->dgamma, check->gamma_start, gamma_bound);
 }
 
-static void test_norm_backward(struct conformance *c, enum dtype dtype) {
-  int64_t rows = conformance_size(c, 80), width = 2 + conformance_size(c, 150), count = rows * width;
+static void check_norm_backward(struct conformance *c, enum dtype dtype, int64_t rows, int64_t width) {
+  int64_t count = rows * width;
   bool with_dy = conformance_flag(c) || conformance_flag(c), zero = conformance_flag(c),
        with_branch = conformance_flag(c), with_gamma = conformance_flag(c);
   bool wanted = conformance_flag(c);
@@ -249,6 +261,12 @@ static void test_norm_backward(struct conformance *c, enum dtype dtype) {
   }
   if (with_branch)
     check_branch(c, &check, branch, gamma, gradient, bound, width);
+}
+
+static void test_norm_backward(struct conformance *c, enum dtype dtype) {
+  int64_t rows = conformance_size(c, 80);
+  check_norm_backward(c, dtype, rows, 2 + conformance_size(c, 150));
+  check_norm_backward(c, dtype, 19, tower_width(c));
 }
 
 const struct conformance_case conformance_norm[] = {{"norm", test_norm}, {"norm_backward", test_norm_backward}, {0}};

@@ -190,8 +190,7 @@ static void bench_adamw(const struct bench *bench) {
                        .beta1 = 0.9,
                        .beta2 = 0.98,
                        .eps = 1e-6,
-                       .decay = 0.1,
-                       .gradient_scale = 1};
+                       .decay = 0.1};
   report(bench, "AdamW", run_adamw, &call, 0, 30.0 * (double)count);
   bench->device->op->release(bench->device, compute);
   for (int i = 0; i < 4; i++)

@@ -323,8 +323,7 @@ static void bench_adamw(const struct bench *bench, int64_t count) {
                              .lr = 1e-3,
                              .beta1 = 0.9,
                              .beta2 = 0.98,
-                             .eps = 1e-6,
-                             .gradient_scale = 1};
+                             .eps = 1e-6};
   report(bench, &(struct work){"adamw", run_adamw, &call, 0, 30.0 * (double)count});
 }
 

@@ -69,6 +69,7 @@ static const struct device_operations cuda_operations = {
     .fill = cuda_fill,
     .cast = cuda_cast,
     .add = cuda_add,
+    .clamp = cuda_clamp,
     .sum_of_squares = cuda_sum_of_squares,
     .synchronize = cuda_synchronize,
     .forget_weights = cuda_forget_weights,

@@ -1,4 +1,4 @@
-/* Fills, casts and additions. */
+/* Fills, casts, additions and limits. */
 #include "cuda/kernel.h"
 
 enum { THREADS = 256, VECTOR = 4 };
@@ -50,4 +50,13 @@ void cuda_add(struct device *self, float *y, const float *x, double scale, int64
   WITH_VECTOR(VECTOR, count % VECTOR == 0 && aligned(y, x),
               LAUNCH((add_scaled<V>), blocks_striding(count / V, THREADS), THREADS, 0, cuda_from_device(self), y, x,
                      (float)scale, count / V));
+}
+
+KERNEL void clamp_elements(float *x, int64_t count, float low, float high) {
+  for (int64_t i = thread_of_grid(); i < count; i += threads_of_grid())
+    x[i] = x[i] < low ? low : x[i] > high ? high : x[i];
+}
+
+void cuda_clamp(struct device *self, float *x, int64_t count, float low, float high) {
+  LAUNCH(clamp_elements, blocks_striding(count, THREADS), THREADS, 0, cuda_from_device(self), x, count, low, high);
 }

@@ -4,7 +4,7 @@
 enum { THREADS = 256, SQUARES_PER_BLOCK = 16384 };
 
 struct adamw_factors {
-  float gradient_scale, beta1, rest1, beta2, rest2, shrink, rate, root_scale, eps;
+  float beta1, rest1, beta2, rest2, shrink, rate, root_scale, eps;
 };
 
 /* bf16_state: every value as bf16 would hold it. */
@@ -12,7 +12,15 @@ DEVICE float as_held(const struct adamw *call, float x) {
   return call->bf16_state ? rounded<bf16>(x) : x;
 }
 
+DEVICE float clip_scale(const struct adamw *call) {
+  double sum = 0;
+  for (int i = 0; call->clip_norm > 0 && i < call->squares_count; i++)
+    sum += call->squares[i];
+  return call->clip_norm > 0 ? (float)fmin(1.0, call->clip_norm / (sqrt(sum) + 1e-6)) : 1;
+}
+
 template <int V> KERNEL void adamw_step(struct adamw call, struct adamw_factors f, int64_t vectors) {
+  const float gradient_scale = clip_scale(&call);
   for (int64_t i = thread_of_grid(); i < vectors; i += threads_of_grid()) {
     float p[V], g[V], m[V], v[V];
     load<V>(call.parameter, i * V, p);
@@ -21,7 +29,7 @@ template <int V> KERNEL void adamw_step(struct adamw call, struct adamw_factors 
     load<V>(call.second_moment, i * V, v);
 #pragma unroll
     for (int n = 0; n < V; n++) {
-      g[n] = as_held(&call, g[n] * f.gradient_scale);
+      g[n] = as_held(&call, g[n] * gradient_scale);
       m[n] = as_held(&call, f.beta1 * m[n] + f.rest1 * g[n]);
       v[n] = as_held(&call, f.beta2 * v[n] + f.rest2 * g[n] * g[n]);
       p[n] = as_held(&call, p[n] * f.shrink - f.rate * m[n] / (sqrtf(v[n]) * f.root_scale + f.eps));
@@ -38,8 +46,7 @@ template <int V> KERNEL void adamw_step(struct adamw call, struct adamw_factors 
 }
 
 void cuda_adamw(struct device *self, const struct adamw *call) {
-  const struct adamw_factors factors = {(float)call->gradient_scale,
-                                        (float)call->beta1,
+  const struct adamw_factors factors = {(float)call->beta1,
                                         (float)(1 - call->beta1),
                                         (float)call->beta2,
                                         (float)(1 - call->beta2),

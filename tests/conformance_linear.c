@@ -237,8 +237,7 @@ static void test_linear_written(struct conformance *c, enum dtype dtype) {
                                        .lr = 0.1,
                                        .beta1 = 0.9,
                                        .beta2 = 0.98,
-                                       .eps = 1e-6,
-                                       .gradient_scale = 1});
+                                       .eps = 1e-6});
   check_products(c, dtype, &w, "after AdamW");
   op->zero(c->device, w.weight->data, (size_t)count * dtype_size(dtype));
   check_products(c, dtype, &w, "after zero");

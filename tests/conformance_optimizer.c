@@ -23,7 +23,10 @@ static void test_adamw(struct conformance *c, enum dtype dtype) {
   enum { STEPS = 3 };
   int64_t count = conformance_size(c, 20000);
   bool zero = conformance_flag(c);
-  conformance_note(c, "count %d zero_gradient %d", (int)count, zero);
+  const int clipped =
+      (int)conformance_size(c, 4) - 1; /* 0: off; else by how many sums of squares, the last run apart */
+  const double squares[] = {9, 16, 2.25}, norms[] = {0, 3, 5, sqrt(27.25)};
+  conformance_note(c, "count %d zero_gradient %d clipped %d", (int)count, zero, clipped);
   struct adamw_tensors t = {tensor_random(c, DTYPE_F32, count, 1), tensor_random(c, DTYPE_F32, count, 1),
                             tensor_random(c, DTYPE_F32, count, 0), tensor_random(c, DTYPE_F32, count, 0),
                             dtype == DTYPE_BF16 ? tensor_result(c, DTYPE_BF16, count) : NULL};
@@ -38,8 +41,11 @@ static void test_adamw(struct conformance *c, enum dtype dtype) {
                        .beta2 = 0.98,
                        .eps = 1e-6,
                        .decay = 0.2,
-                       .gradient_scale = 0.5,
+                       .clip_norm = clipped ? 2 : 0,
+                       .squares = clipped ? tensor_from(c, DTYPE_F64, 3, squares)->data : NULL,
+                       .squares_count = clipped,
                        .zero_gradient = zero};
+  const double gradient_scale = clipped ? fmin(1, 2 / (norms[clipped] + 1e-6)) : 1;
   double *p = conformance_doubles(c, count), *g = conformance_doubles(c, count), *m = conformance_doubles(c, count),
          *v = conformance_doubles(c, count), *bound = conformance_doubles(c, count);
   for (int64_t i = 0; i < count; i++) {
@@ -49,7 +55,7 @@ static void test_adamw(struct conformance *c, enum dtype dtype) {
   for (call.step = 1; call.step <= STEPS; call.step++) {
     c->device->op->adamw(c->device, &call);
     for (int64_t i = 0; i < count; i++) {
-      double scaled = g[i] * call.gradient_scale;
+      double scaled = g[i] * gradient_scale;
       m[i] = call.beta1 * m[i] + (1 - call.beta1) * scaled;
       v[i] = call.beta2 * v[i] + (1 - call.beta2) * scaled * scaled;
       p[i] = p[i] * (1 - call.lr * call.decay) -
@@ -98,7 +104,6 @@ static void test_adamw_bf16_state(struct conformance *c, enum dtype dtype) {
                                                   .beta2 = 0.98,
                                                   .eps = 1e-12,
                                                   .decay = 0.1,
-                                                  .gradient_scale = 1,
                                                   .zero_gradient = true,
                                                   .bf16_state = true});
   double *before = conformance_doubles(c, count);

@@ -115,6 +115,21 @@ static void test_add(struct conformance *c, enum dtype dtype) {
   conformance_check(c, "y", y, expected, bound);
 }
 
+static void test_clamp(struct conformance *c, enum dtype dtype) {
+  (void)dtype;
+  int64_t count = conformance_size(c, 5000);
+  double *expected = conformance_doubles(c, count);
+  conformance_note(c, "count %d", (int)count);
+  struct tensor *x = tensor_random(c, DTYPE_F32, count, 1);
+  for (int64_t i = 0; i < count; i++)
+    expected[i] = fmin(fmax(x->value[i], -0.5), 1.25);
+  c->device->op->clamp(c->device, x->data, count, -0.5f, 1.25f);
+  conformance_check_all(c, "x", x, expected, 0);
+  struct tensor *nan = tensor_from(c, DTYPE_F32, 1, (double[]){NAN});
+  c->device->op->clamp(c->device, nan->data, 1, 0, 1);
+  conformance_require(c, isnan(*tensor_read(c, nan)), "NaN stays NaN");
+}
+
 static void test_copies(struct conformance *c, enum dtype dtype) {
   int64_t count = conformance_size(c, 5000), element = (int64_t)dtype_size(dtype);
   conformance_note(c, "count %d", (int)count);
@@ -135,5 +150,6 @@ const struct conformance_case conformance_pointwise[] = {{"activation", test_act
                                                          {"activation_backward", test_activation_backward},
                                                          {"cast", test_cast},
                                                          {"add", test_add},
+                                                         {"clamp", test_clamp},
                                                          {"copy, zero, fill", test_copies},
                                                          {0}};

@@ -304,7 +304,8 @@ struct contrastive {
   float *dimages, *dtexts, *dlogit_scale;
 };
 
-/* AdamW over a slice (methods 2.2): with t = step (from 1), g = gradient * gradient_scale:
+/* AdamW over a slice (methods 2.2): with t = step (from 1), n^2 = squares[0] + squares[1] + ... (fp64, on the device),
+ * g = gradient * (clip_norm > 0 ? min(1, clip_norm / (n + 1e-6)) : 1):
  *   p *= 1 - lr*decay; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps).
  * compute (NULL: none) receives the bf16 copy. gradient is zeroed when `zero_gradient`. `bf16_state` rounds g, m, v and
  * p to bf16 as each is made (held widened): a table without a master in fp32 (methods 1.8). */
@@ -312,7 +313,9 @@ struct adamw {
   int64_t count, step;
   float *parameter, *gradient, *first_moment, *second_moment;
   bf16 *compute;
-  double lr, beta1, beta2, eps, decay, gradient_scale;
+  double lr, beta1, beta2, eps, decay, clip_norm;
+  const double *squares; /* [squares_count]; not read when clip_norm is 0 */
+  int squares_count;
   bool zero_gradient, bf16_state;
 };
 
@@ -332,6 +335,7 @@ struct device_operations {
   void (*cast)(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
                int64_t count);
   void (*add)(struct device *self, float *y, const float *x, double scale, int64_t count); /* y += scale x */
+  void (*clamp)(struct device *self, float *x, int64_t count, float low, float high);      /* NaN stays */
   void (*sum_of_squares)(struct device *self, const float *x, int64_t count,
                          double *result); /* *result += ; on the device */
   void (*synchronize)(struct device *self);

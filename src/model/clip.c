@@ -243,7 +243,6 @@ enum status model_create(const struct clip_config *config, struct device *device
   declare_vision(model);
   declare_text_blocks(model);
   parameters_set_decay(&model->parameters, NULL, 0);
-  model->scalar = device->op->allocate(device, sizeof *model->scalar, "scalar");
   *out = model;
   return STATUS_OK;
 }
@@ -251,7 +250,6 @@ enum status model_create(const struct clip_config *config, struct device *device
 void model_release(struct model *model) {
   if (!model)
     return;
-  model->device->op->release(model->device, model->scalar);
   parameters_release(&model->parameters);
   memory_release(model->vision.sublayers);
   memory_release(model->text.sublayers);

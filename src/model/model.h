@@ -52,7 +52,6 @@ struct model {
   struct tower vision, text;
   struct parameter *logit_scale;
   struct model_switches switches;
-  double *scalar; /* one number on the device, for sums */
 };
 
 /* Declares everything; nothing is allocated on the device before parameters_allocate. */

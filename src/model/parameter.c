@@ -118,7 +118,7 @@ void parameters_allocate(struct parameters *list, bool training) {
   place(list, false, list->frozen_master, list->frozen_compute);
 }
 
-static void refresh(struct parameters *list, struct parameter *parameter) {
+void parameter_refresh_compute(struct parameters *list, struct parameter *parameter) {
   if (parameter->compute != parameter->master)
     list->device->op->cast(list->device, parameter->compute, DTYPE_BF16, parameter->master, DTYPE_F32,
                            parameter->count);
@@ -126,7 +126,7 @@ static void refresh(struct parameters *list, struct parameter *parameter) {
 
 void parameter_set(struct parameters *list, struct parameter *parameter, const float *values) {
   list->device->op->copy_in(list->device, parameter->master, values, (size_t)parameter->count * sizeof *values);
-  refresh(list, parameter);
+  parameter_refresh_compute(list, parameter);
 }
 
 void parameter_get(struct parameters *list, const struct parameter *parameter, float *values) {
@@ -135,7 +135,7 @@ void parameter_get(struct parameters *list, const struct parameter *parameter, f
 
 void parameters_refresh_compute(struct parameters *list) {
   for (int i = 0; i < list->count; i++)
-    refresh(list, list->items[i]);
+    parameter_refresh_compute(list, list->items[i]);
   list->device->op->forget_weights(list->device);
 }
 

@@ -67,7 +67,8 @@ void parameter_initialize(struct parameters *list, struct parameter *parameter, 
 /* Host fp32 <-> device; set also refreshes the compute copy. */
 void parameter_set(struct parameters *list, struct parameter *parameter, const float *values);
 void parameter_get(struct parameters *list, const struct parameter *parameter, float *values);
-/* Compute copies of all from their masters (after the masters were changed in place). */
+/* Compute copies of one or all from their masters (after the masters were changed in place). */
+void parameter_refresh_compute(struct parameters *list, struct parameter *parameter);
 void parameters_refresh_compute(struct parameters *list);
 /* CRC32C of names and values of the parameters whose names begin with `prefix`. */
 uint32_t parameters_checksum(struct parameters *list, const char *prefix);

@@ -134,10 +134,7 @@ static void backward_all(struct contrastive_state *state, struct session *sessio
 
 /* open_clip computes the loss anew with each micro-batch, so its logit_scale gets the gradient that often. */
 static void multiply_scale_gradient(struct session *session, float *gradient) {
-  float value;
-  session->device->op->copy_out(session->device, &value, gradient, sizeof value);
-  value *= (float)session->accumulation;
-  session->device->op->copy_in(session->device, gradient, &value, sizeof value);
+  session->device->op->add(session->device, gradient, gradient, (double)(session->accumulation - 1), 1);
 }
 
 static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
@@ -203,6 +200,6 @@ enum status objective_open_contrastive(struct session *session, struct objective
   for (int t = 0; t < TEXTS; t++)
     if (state->weight[t] > 0)
       open_side(session, &state->text[t], &session->model->text, 0);
-  *objective = (struct objective){state, gradients, close_state};
+  *objective = (struct objective){state, gradients, close_state, 1};
   return STATUS_OK;
 }

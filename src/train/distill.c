@@ -125,13 +125,6 @@ static double gradient_factor(const struct session *session) {
   return session->settings->parity.undivided_accumulation ? (double)session->accumulation : 1;
 }
 
-static void divide_loss(struct session *session, double factor) {
-  double loss;
-  session->device->op->copy_out(session->device, &loss, session->loss, sizeof loss);
-  loss /= factor;
-  session->device->op->copy_in(session->device, session->loss, &loss, sizeof loss);
-}
-
 static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
                       struct step_timing *timing) {
   struct distill_state *state = opaque;
@@ -156,8 +149,6 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
       reducer_begin(reducer);
     tower_backward(state->student, state->dstudent, a + 1 == session->accumulation ? &listener : NULL);
   }
-  if (factor != 1)
-    divide_loss(session, factor);
 }
 
 static void close_state(void *opaque) {
@@ -234,7 +225,7 @@ enum status objective_open_distill(struct session *session, struct objective *ob
   state->share = session->settings->debug.share_prefix && prefix_is_equal(session, state->shared);
   warm_up_images(session, state->teacher, state->teacher_features, state->dstudent);
   warm_up_images(session, state->student, state->student_features, state->dstudent);
-  *objective = (struct objective){state, gradients, close_state};
+  *objective = (struct objective){state, gradients, close_state, gradient_factor(session)};
   report_message("distillation: %s loss; %d of %d sublayers are computed once for teacher and student",
                  session->settings->loss.distill, state->share ? state->shared : 0, session->model->vision.count);
   return open_cache(session, state);

@@ -42,7 +42,8 @@ static void open_schedule(struct loop *loop) {
   const struct session *session = loop->session;
   const struct optim_settings *optim = &session->settings->optim;
   const struct memory_settings *memory = &session->settings->memory;
-  loop->optimizer = (struct optimizer){.beta1 = optim->beta1,
+  loop->optimizer = (struct optimizer){.squares = session->loss + 1,
+                                       .beta1 = optim->beta1,
                                        .beta2 = optim->beta2,
                                        .eps = optim->eps,
                                        .weight_decay = optim->weight_decay,
@@ -121,23 +122,40 @@ static enum status check_bad_samples(struct loop *loop, const struct step_sums *
   return bad_samples_check(sums->bad, sums->seen, loop->session->settings->data.bad_sample_limit, "data.train");
 }
 
+static void update(struct loop *loop, bool want_norm) {
+  struct device *device = loop->session->device;
+  const int64_t step = loop->progress.step;
+  if (loop->value_schedule.base > 0)
+    loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, step);
+  device->op->range_begin(device, "optimizer");
+  optimizer_step(&loop->optimizer, loop->session->model, loop->progress.updates, schedule_rate(&loop->schedule, step),
+                 want_norm);
+  device->op->range_end(device);
+}
+
+/* All of a step is enqueued before the host waits for it, once, and looks at what came of it. A loss that is not finite
+ * has changed the parameters by then, which nobody saves. */
 static enum status run_step(struct loop *loop, struct step_sums *sums) {
   struct session *session = loop->session;
   struct device *device = session->device;
   struct step_timing timing = {0};
   const uint64_t allocations = memory_count_allocations();
-  const bool reports = (loop->progress.step + 1) % session->settings->run.log_every == 0;
+  const int64_t done = loop->progress.step + 1;
+  const bool reports = done % session->settings->run.log_every == 0 || done == session->total_steps;
   device->op->zero(device, session->loss, sizeof *session->loss);
   loop->objective->gradients(loop->objective->state, session, loop->reducer, loop->progress.step, &timing);
   device->op->range_begin(device, "reduce");
   const double reducing = reducer_finish(loop->reducer);
   device->op->range_end(device);
+  update(loop, reports);
   *sums = (struct step_sums){.waiting = timing.waiting_seconds,
                              .reducing = reducing,
                              .bad = (double)loader_bad_samples(session->loader),
                              .seen = (double)loader_samples(session->loader),
                              .empty = (double)session->rows_without_sample};
-  device->op->copy_out(device, &sums->loss, session->loss, sizeof sums->loss);
+  double results[1 + OPTIMIZER_SQUARES];
+  device->op->copy_out(device, results, session->loss, (reports ? 1 + OPTIMIZER_SQUARES : 1) * sizeof *results);
+  sums->loss = results[0] / loop->objective->loss_factor;
   comm_all_reduce(sums, sizeof *sums / sizeof(double), DTYPE_F64, COMM_SUM);
   TRY(check_bad_samples(loop, sums));
   if (!isfinite(sums->loss))
@@ -145,12 +163,8 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
                      "the loss is not finite at step %lld: the last checkpoint is intact; lower optim.lr, raise "
                      "warmup_steps or set optim.clip_norm",
                      (long long)loop->progress.step + 1);
-  if (loop->value_schedule.base > 0)
-    loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, loop->progress.step);
-  device->op->range_begin(device, "optimizer");
-  loop->norm = optimizer_step(&loop->optimizer, session->model, loop->progress.updates,
-                              schedule_rate(&loop->schedule, loop->progress.step), reports);
-  device->op->range_end(device);
+  if (reports)
+    loop->norm = sqrt(results[1] + results[2]);
   loop->allocations += memory_count_allocations() - allocations;
   return STATUS_OK;
 }

@@ -15,6 +15,7 @@ struct objective {
   void (*gradients)(void *state, struct session *session, struct reducer *reducer, int64_t step,
                     struct step_timing *timing);
   void (*close)(void *state);
+  double loss_factor; /* session->loss is this many times the loss */
 };
 /* Distillation of image embeddings (methods 2): cosine, mse or l2 against the frozen teacher. */
 enum status objective_open_distill(struct session *session, struct objective *objective);

@@ -28,61 +28,47 @@ static bool find_stretch(const struct parameters *list, int start, struct stretc
   return true;
 }
 
-/* The square of the gradient's norm over the value tables, or over all else. */
-static double squared_norm(struct model *model, bool values) {
+enum { REST, VALUES };
+
+static void sum_squares(double *squares, struct model *model) {
   struct parameters *list = &model->parameters;
   struct device *device = model->device;
   struct stretch s = {0};
-  double sum;
-  device->op->zero(device, model->scalar, sizeof sum);
+  device->op->zero(device, squares, OPTIMIZER_SQUARES * sizeof *squares);
   while (find_stretch(list, s.next, &s))
-    if (s.first->values == values)
-      device->op->sum_of_squares(device, list->gradient + s.from, s.end - s.from, model->scalar);
-  device->op->copy_out(device, &sum, model->scalar, sizeof sum);
-  return sum;
+    device->op->sum_of_squares(device, list->gradient + s.from, s.end - s.from,
+                               squares + (s.first->values ? VALUES : REST));
 }
 
-static double clip_scale(double limit, double squares) {
-  return limit > 0 ? fmin(1, limit / (sqrt(squares) + 1e-6)) : 1;
-}
-
-static void clamp_logit_scale(struct model *model) {
-  const float highest = (float)log(100);
-  float scale;
-  if (!model->logit_scale->trainable)
-    return;
-  parameter_get(&model->parameters, model->logit_scale, &scale);
-  if (scale > highest || scale < 0) {
-    scale = scale > highest ? highest : 0;
-    parameter_set(&model->parameters, model->logit_scale, &scale);
-  }
-}
-
-double optimizer_step(const struct optimizer *optimizer, struct model *model, int64_t step, double rate,
-                      bool want_norm) {
+void optimizer_step(const struct optimizer *optimizer, struct model *model, int64_t step, double rate, bool want_norm) {
   struct parameters *list = &model->parameters;
-  const bool apart = optimizer->value_clip_norm > 0, norms = want_norm || optimizer->clip_norm > 0 || apart;
-  const double rest = norms ? squared_norm(model, false) : 0, values = norms ? squared_norm(model, true) : 0;
-  const double scale = clip_scale(optimizer->clip_norm, apart ? rest : rest + values),
-               value_scale = apart ? clip_scale(optimizer->value_clip_norm, values) : scale,
-               value_rate = optimizer->value_rate > 0 ? optimizer->value_rate : rate;
+  const bool apart = optimizer->value_clip_norm > 0;
+  const double value_rate = optimizer->value_rate > 0 ? optimizer->value_rate : rate;
   struct stretch s = {0};
+  if (want_norm || optimizer->clip_norm > 0 || apart)
+    sum_squares(optimizer->squares, model);
   while (find_stretch(list, s.next, &s))
-    model->device->op->adamw(model->device, &(struct adamw){.count = s.end - s.from,
-                                                            .step = step + 1,
-                                                            .parameter = list->master + s.from,
-                                                            .gradient = list->gradient + s.from,
-                                                            .first_moment = list->first_moment + s.from,
-                                                            .second_moment = list->second_moment + s.from,
-                                                            .compute = list->compute ? list->compute + s.from : NULL,
-                                                            .lr = s.first->values ? value_rate : rate,
-                                                            .beta1 = optimizer->beta1,
-                                                            .beta2 = optimizer->beta2,
-                                                            .eps = optimizer->eps,
-                                                            .decay = s.first->decay ? optimizer->weight_decay : 0,
-                                                            .gradient_scale = s.first->values ? value_scale : scale,
-                                                            .zero_gradient = true,
-                                                            .bf16_state = s.first->values && optimizer->bf16_values});
-  clamp_logit_scale(model);
-  return sqrt(rest + values);
+    model->device->op->adamw(
+        model->device,
+        &(struct adamw){.count = s.end - s.from,
+                        .step = step + 1,
+                        .parameter = list->master + s.from,
+                        .gradient = list->gradient + s.from,
+                        .first_moment = list->first_moment + s.from,
+                        .second_moment = list->second_moment + s.from,
+                        .compute = list->compute ? list->compute + s.from : NULL,
+                        .lr = s.first->values ? value_rate : rate,
+                        .beta1 = optimizer->beta1,
+                        .beta2 = optimizer->beta2,
+                        .eps = optimizer->eps,
+                        .decay = s.first->decay ? optimizer->weight_decay : 0,
+                        .clip_norm = s.first->values && apart ? optimizer->value_clip_norm : optimizer->clip_norm,
+                        .squares = optimizer->squares + (s.first->values && apart ? VALUES : REST),
+                        .squares_count = apart ? 1 : OPTIMIZER_SQUARES,
+                        .zero_gradient = true,
+                        .bf16_state = s.first->values && optimizer->bf16_values});
+  if (model->logit_scale->trainable) {
+    model->device->op->clamp(model->device, model->logit_scale->master, 1, 0, (float)log(100));
+    parameter_refresh_compute(list, model->logit_scale);
+  }
 }

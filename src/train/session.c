@@ -6,6 +6,7 @@
 #include "report/provenance.h"
 #include "report/report.h"
 #include "train/bad_samples.h"
+#include "train/optimizer.h"
 #include "train/snapshot.h"
 #include <stdlib.h>
 #include <string.h>
@@ -253,7 +254,8 @@ enum status session_open_training_data(struct session *session, bool short_capti
   TRY(session_open_source(session, &data->train, &data->weights, "data.train", &session->train));
   TRY(comm_agree(plan_batches(session)));
   session_open_micro_batches(session, short_captions, tokens);
-  session->loss = session->device->op->allocate(session->device, sizeof *session->loss, "loss");
+  session->loss =
+      session->device->op->allocate(session->device, (1 + OPTIMIZER_SQUARES) * sizeof *session->loss, "loss");
   report_message("global batch %lld = %d per rank x %lld accumulated x %d ranks; %lld steps per epoch, %lld in all",
                  (long long)session->global_batch, session->batch, (long long)session->accumulation, comm_size(),
                  (long long)session->steps_per_epoch, (long long)session->total_steps);

@@ -36,7 +36,7 @@ struct session {
   int32_t *host_keep;          /* staging of kept patches */
   int kept_patches;            /* 0: no patch dropout */
   int64_t rows_without_sample; /* places of training batches for which 100 samples in a row were bad */
-  double *loss;                /* on the device */
+  double *loss;                /* on the device, with room for the optimiser's squares behind it */
   const char *default_words[1];
 };
 

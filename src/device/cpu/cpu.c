@@ -96,6 +96,7 @@ static const struct device_operations cpu_operations = {
     .fill = cpu_fill,
     .cast = cpu_cast,
     .add = cpu_add,
+    .clamp = cpu_clamp,
     .sum_of_squares = cpu_sum_of_squares,
     .activation = cpu_activation,
     .activation_backward = cpu_activation_backward,

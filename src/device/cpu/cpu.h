@@ -97,6 +97,7 @@ void cpu_fill(struct device *self, float *x, int64_t count, float value);
 void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
               int64_t count);
 void cpu_add(struct device *self, float *y, const float *x, double scale, int64_t count);
+void cpu_clamp(struct device *self, float *x, int64_t count, float low, float high);
 void cpu_sum_of_squares(struct device *self, const float *x, int64_t count, double *result);
 void cpu_adamw(struct device *self, const struct adamw *call);
 void cpu_linear(struct device *self, const struct linear *call);

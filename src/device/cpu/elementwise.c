@@ -1,4 +1,4 @@
-/* Fills, casts, additions. */
+/* Fills, casts, additions, limits. */
 #include "device/cpu/cpu.h"
 #include <string.h>
 
@@ -40,4 +40,10 @@ void cpu_add(struct device *self, float *y, const float *x, double scale, int64_
   for (int64_t first = 0; first < count; first += PIECE_ELEMENTS)
     kernel->cpu_kernel_add_scaled(y + first, x + first, (float)scale, piece_length(first, count));
   cpu_weights_written(cpu_from_device(self), y, (size_t)count * sizeof *y);
+}
+
+void cpu_clamp(struct device *self, float *x, int64_t count, float low, float high) {
+  for (int64_t i = 0; i < count; i++)
+    x[i] = x[i] < low ? low : x[i] > high ? high : x[i];
+  cpu_weights_written(cpu_from_device(self), x, (size_t)count * sizeof *x);
 }

@@ -4,9 +4,16 @@
 
 enum { PIECE_ELEMENTS = 16384, SQUARES_PER_PIECE = 65536 };
 
+static double clip_scale(const struct adamw *call) {
+  double sum = 0;
+  for (int i = 0; call->clip_norm > 0 && i < call->squares_count; i++)
+    sum += call->squares[i];
+  return call->clip_norm > 0 ? fmin(1, call->clip_norm / (sqrt(sum) + 1e-6)) : 1;
+}
+
 void cpu_adamw(struct device *self, const struct adamw *call) {
   struct cpu_device *cpu = cpu_from_device(self);
-  struct adamw_factors factors = {.gradient_scale = (float)call->gradient_scale,
+  struct adamw_factors factors = {.gradient_scale = (float)clip_scale(call),
                                   .beta1 = (float)call->beta1,
                                   .rest1 = (float)(1 - call->beta1),
                                   .beta2 = (float)call->beta2,

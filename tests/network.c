@@ -1,5 +1,6 @@
 #include "network.h"
 #include "base/memory.h"
+#include "fixture.h"
 #include "reference.h"
 #include "train/weights.h"
 #include "weight_import.h"
@@ -11,14 +12,7 @@
 #include <cmocka.h>
 
 char *fixture_path(const char *name) {
-  const char *source = getenv("top_srcdir");
-  if (text_starts_with(name, "reference/"))
-    return reference_path(name + strlen("reference/"));
-  char *path = text_format("%s/tests/%s", source ? source : ".", name);
-  if (file_exists(path))
-    return path;
-  memory_release(path);
-  return NULL;
+  return text_starts_with(name, "reference/") ? reference_path(name + strlen("reference/")) : unpacked_path(name);
 }
 
 struct safetensors fixture_open(const char *name) {
@@ -228,10 +222,28 @@ void network_expect_gradients(const struct network *network, const struct safete
       continue;
     char *name = text_format("%s%s", prefix, parameter->name);
     float *gradient = host_rows(network->device, parameter->gradient, parameter->count);
-    expect_near(name, gradient, file, name, bound);
+    const struct distance distance = reference_distance(file, name, gradient, parameter->count);
+    if (!(distance.error <= bound * distance.size))
+      fail_msg("%s: off by %g of %g, bound %g", name, distance.error, distance.size, bound);
     memory_release(gradient);
     memory_release(name);
   }
+}
+
+double network_gradient_error(const struct network *network, const struct safetensors *file, const char *prefix) {
+  const struct parameters *list = &network->model->parameters;
+  double error = 0, size = 0;
+  for (int i = 0; i < list->count; i++) {
+    const struct parameter *parameter = list->items[i];
+    char *name = text_format("%s%s", prefix, parameter->name);
+    float *gradient = host_rows(network->device, parameter->gradient, parameter->count);
+    const struct distance distance = reference_distance(file, name, gradient, parameter->count);
+    error += distance.error * distance.error;
+    size += distance.size * distance.size;
+    memory_release(gradient);
+    memory_release(name);
+  }
+  return sqrt(error / size);
 }
 
 float *network_masters(const struct network *network) {

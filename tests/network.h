@@ -4,8 +4,8 @@
 #include "io/safetensors.h"
 #include "model/model.h"
 
-/* "parity/..." lies beside the tests, "reference/..." where reference.h says. A missing reference skips the running
- * test; with no cmocka test running use fixture_path. */
+/* "parity/..." was unpacked by the build, "reference/..." lies where reference.h says. A missing reference skips the
+ * running test; with no cmocka test running use fixture_path. */
 char *fixture_path(const char *name); /* memory_release; NULL when absent */
 struct safetensors fixture_open(const char *name);
 /* Converted; memory_release. `count` may be NULL. */
@@ -40,6 +40,8 @@ void network_forward(struct network *network, int columns);
 double network_contrastive_backward(struct network *network); /* the loss */
 void network_expect_gradients(const struct network *network, const struct safetensors *file, const char *prefix,
                               double bound);
+/* Of all gradients together, relative. */
+double network_gradient_error(const struct network *network, const struct safetensors *file, const char *prefix);
 /* Masters of all trainable parameters, for network_expect_moved; memory_release. */
 float *network_masters(const struct network *network);
 /* Each weight is off by at most 1 % of the distance that it moved since `start`. */

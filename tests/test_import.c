@@ -171,7 +171,7 @@ static void reports(void **state) {
   struct text report = {0};
   assert_ok(import_fixture("parity/huggingface/model.safetensors", NULL, NULL, &summary, &report));
   assert_true(summary.taken == 1 && summary.passed_over == 1 && summary.missing == 0 && summary.unknown == 0);
-  assert_int_equal(summary.renamed, 12 * 4 + 14 - 1);
+  assert_int_equal(summary.renamed, 12 * 3 + 14 - 1);
   assert_non_null(strstr(report.data, "visual_projection.weight -> visual.proj  (transposed)"));
   assert_non_null(strstr(report.data, "passed over text_model.embeddings.position_ids  (position numbers)"));
   assert_non_null(strstr(report.data, "activation quickgelu, from "));
@@ -231,7 +231,7 @@ static void refusals(void **state) {
   memcpy(entries, weights.entries, (size_t)count * sizeof *entries);
   for (int64_t i = 0; i < count; i++)
     if (strcmp(entries[i].name, "ln_final.weight") == 0)
-      entries[i].axes = 2, entries[i].shape[0] = 2, entries[i].shape[1] = 4;
+      entries[i].axes = 2, entries[i].shape[0] = 2, entries[i].shape[1] = 2;
   expect_refusal(import_changed(entries, count, &good, NULL), "another configuration");
   /* what nothing says */
   memcpy(entries, weights.entries, (size_t)count * sizeof *entries);
@@ -278,9 +278,9 @@ static void check_table(const struct safetensors *file, const char *kind, int64_
   float *from = fixture_floats(file, from_name, NULL), *wanted = fixture_floats(file, to_name, &count),
         *to = memory_allocate((size_t)count * sizeof *to, "table");
   if (kind[0] == 'g')
-    resample_grid(from, old, to, length, length, 3);
+    resample_grid(from, old, to, length, length, 1);
   else
-    resample_line(from, old, to, length, 3);
+    resample_line(from, old, to, length, 1);
   for (int64_t i = 0; i < count; i++)
     if (!(fabsf(to[i] - wanted[i]) <= bound))
       fail_msg("%s %lld: %.8g, open_clip has %.8g", to_name, (long long)i, (double)to[i], (double)wanted[i]);
@@ -293,7 +293,6 @@ static void tables(void **state) {
   (void)state;
   struct safetensors file = fixture_open("parity/tables.safetensors");
   check_table(&file, "grid", 7, 8, 1e-5);
-  check_table(&file, "grid", 14, 15, 1e-5);
   check_table(&file, "grid", 4, 7, 1e-5);
   check_table(&file, "grid", 7, 4, 1e-5);
   check_table(&file, "line", 16, 10, 1e-5);
@@ -305,22 +304,22 @@ static void tables(void **state) {
 static void other_sizes(void **state) {
   (void)state;
   static const char json[] =
-      "{\"embed_dim\": 8, \"quick_gelu\": false, \"vision_cfg\": {\"image_size\": 12, \"layers\": 2, \"width\": 8, "
-      "\"head_width\": 4, \"patch_size\": 4}, \"text_cfg\": {\"context_length\": 11, \"vocab_size\": 23, \"width\": 8, "
-      "\"heads\": 2, \"layers\": 2}}";
+      "{\"embed_dim\": 6, \"quick_gelu\": false, \"vision_cfg\": {\"image_size\": 6, \"layers\": 2, \"width\": 4, "
+      "\"head_width\": 2, \"patch_size\": 2}, \"text_cfg\": {\"context_length\": 11, \"vocab_size\": 23, \"width\": 4, "
+      "\"heads\": 2, \"layers\": 1}}";
   char *path = fixture_path("parity/clip/weights.safetensors");
   struct import_summary summary;
   struct store *store;
   struct safetensors file;
-  float table[10 * 8], *old;
+  float table[10 * 4], *old;
   assert_ok(file_write_atomic("large.json", json, strlen(json)));
   assert_ok(import_path(path, &(struct config_request){.config = "large.json"}, NULL, &summary, NULL));
   assert_int_equal(summary.resampled, 2);
   assert_ok(safetensors_open(path, &file));
   assert_ok(store_open("imported.h5", &store));
-  assert_ok(store_read(store, "model/visual.positional_embedding", DTYPE_F32, 80, table));
+  assert_ok(store_read(store, "model/visual.positional_embedding", DTYPE_F32, 40, table));
   old = fixture_floats(&file, "visual.positional_embedding", NULL);
-  assert_memory_equal(table, old, 8 * sizeof *table); /* the class row */
+  assert_memory_equal(table, old, 4 * sizeof *table); /* the class row */
   store_close(store);
   safetensors_close(&file);
   memory_release(old);

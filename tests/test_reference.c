@@ -108,20 +108,20 @@ static void archives_of_peers(void **state) {
 /* ---- bf16 */
 
 /* Relative errors of PyTorch's (2.15) bf16 (CPU autocast) on these inputs, from make_parity.py --bf16: image features,
- * text features, logits, all gradients together. Ours must not be larger; gradients get 10 %, since the order of their
- * sums differs between instruction sets. */
+ * text features, logits, and all gradients together. Ours must not be larger. An error of gradients is a matter of
+ * chance, threefold from batch to batch: theirs is the root mean square over 24 batches, and ours over the cases. */
 static const struct bf16_case {
   const char *folder, *numbers;
   enum activation activation;
   double exact_loss; /* by which the inputs are known to be those of the figures */
   double image, text, logits, gradient;
 } bf16_cases[] = {
-    {"parity/clip", "gelu.safetensors", GELU, 3.97578, 0.0063, 0.0072, 0.0073, 0.0181},
-    {"parity/clip", "quickgelu.safetensors", QUICK, 3.98331, 0.0059, 0.0060, 0.0068, 0.0262},
-    {"reference/clip_a", "gelu.safetensors", GELU, 2.05149, 0.0079, 0.0062, 0.0056, 0.0200},
-    {"reference/clip_a", "quickgelu.safetensors", QUICK, 2.05249, 0.0078, 0.0067, 0.0047, 0.0207},
-    {"reference/clip_b", "gelu.safetensors", GELU, 2.06493, 0.0085, 0.0051, 0.0071, 0.0274},
-    {"reference/clip_b", "quickgelu.safetensors", QUICK, 2.06471, 0.0087, 0.0046, 0.0104, 0.0241},
+    {"parity/clip", "gelu.safetensors", GELU, 2.88266, 0.0048, 0.0029, 0.0059, 0.0102},
+    {"parity/clip", "quickgelu.safetensors", QUICK, 2.88691, 0.0055, 0.0039, 0.0066, 0.0098},
+    {"reference/clip_a", "gelu.safetensors", GELU, 2.05149, 0.0079, 0.0062, 0.0056, 0.0209},
+    {"reference/clip_a", "quickgelu.safetensors", QUICK, 2.05249, 0.0078, 0.0067, 0.0047, 0.0204},
+    {"reference/clip_b", "gelu.safetensors", GELU, 2.06493, 0.0085, 0.0051, 0.0071, 0.0281},
+    {"reference/clip_b", "quickgelu.safetensors", QUICK, 2.06471, 0.0087, 0.0046, 0.0104, 0.0262},
 };
 enum { OWN_BF16_CASES = 2, BF16_CASES = sizeof bf16_cases / sizeof *bf16_cases };
 
@@ -147,25 +147,8 @@ static double logit_error(const struct network *network, const float *image, con
   return sqrt(difference / size);
 }
 
-static double gradient_error(const struct network *network, const struct safetensors *file) {
-  const struct parameters *list = &network->model->parameters;
-  double difference = 0, size = 0;
-  for (int i = 0; i < list->count; i++) {
-    const struct parameter *parameter = list->items[i];
-    char *name = text_format("grad.%s", parameter->name);
-    float *ours = host_rows(device, parameter->gradient, parameter->count), *theirs = fixture_floats(file, name, NULL);
-    for (int64_t e = 0; e < parameter->count; e++) {
-      difference += ((double)ours[e] - (double)theirs[e]) * ((double)ours[e] - (double)theirs[e]);
-      size += (double)theirs[e] * (double)theirs[e];
-    }
-    memory_release(ours);
-    memory_release(theirs);
-    memory_release(name);
-  }
-  return sqrt(difference / size);
-}
-
-static void check_bf16(const struct bf16_case *peer) {
+/* The error of the gradients, squared. */
+static double check_bf16(const struct bf16_case *peer) {
   const struct clip_case clip = {peer->folder, open_clip_json, "weights.safetensors", peer->numbers, peer->activation};
   struct safetensors file;
   struct network network = run_clip(&clip, DTYPE_BF16, &file);
@@ -179,26 +162,35 @@ static void check_bf16(const struct bf16_case *peer) {
   expect_near("bf16 image features", image, &file, "out.image_features", peer->image);
   expect_near("bf16 text features", text, &file, "out.text_features", peer->text);
   network_contrastive_backward(&network);
-  const double logits = logit_error(&network, image, text, &file), gradient = gradient_error(&network, &file);
-  if (!(logits <= peer->logits) || !(gradient <= 1.1 * peer->gradient))
-    fail_msg("%s %s: bf16 logits are off by %g, gradients by %g; PyTorch's by %g and %g", peer->folder, peer->numbers,
-             logits, gradient, peer->logits, peer->gradient);
+  const double logits = logit_error(&network, image, text, &file),
+               gradient = network_gradient_error(&network, &file, "grad.");
+  if (!(logits <= peer->logits))
+    fail_msg("%s %s: bf16 logits are off by %g, PyTorch's by %g", peer->folder, peer->numbers, logits, peer->logits);
   memory_release(image);
   memory_release(text);
   network_close(&network);
   safetensors_close(&file);
+  return gradient * gradient;
+}
+
+static void check_bf16_cases(int first, int end) {
+  double ours = 0, theirs = 0;
+  for (int i = first; i < end; i++) {
+    ours += check_bf16(&bf16_cases[i]) / (end - first);
+    theirs += bf16_cases[i].gradient * bf16_cases[i].gradient / (end - first);
+  }
+  if (!(ours <= theirs))
+    fail_msg("bf16 gradients are off by %g, PyTorch's by %g", sqrt(ours), sqrt(theirs));
 }
 
 static void bf16_of_ours(void **state) {
   (void)state;
-  for (int i = 0; i < OWN_BF16_CASES; i++)
-    check_bf16(&bf16_cases[i]);
+  check_bf16_cases(0, OWN_BF16_CASES);
 }
 
 static void bf16_of_peers(void **state) {
   (void)state;
-  for (int i = OWN_BF16_CASES; i < BF16_CASES; i++)
-    check_bf16(&bf16_cases[i]);
+  check_bf16_cases(OWN_BF16_CASES, BF16_CASES);
 }
 
 /* ---- the student: losses and gradients */

@@ -1,8 +1,10 @@
-/* Variants of the architecture against open_clip's numbers (variants/make_variants.py): LayerScale, pooling by token
+/* Variants of the architecture against open_clip's numbers (parity/make_parity.py): LayerScale, pooling by token
  * and average before and after the norm, no ln_pre, no causal mask, other MLP widths. Features within 2e-5, every
  * gradient within 1e-4. */
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/text.h"
+#include "fixture.h"
 #include "io/safetensors.h"
 #include "tiny_model.h"
 #include <math.h>
@@ -14,9 +16,10 @@
 
 static struct device *device;
 
-static char *variant_path(const char *name, const char *suffix) {
-  const char *source = getenv("top_srcdir");
-  return text_format("%s/tests/variants/%s%s", source ? source : ".", name, suffix);
+static char *unpacked_variant(const char *name, const char *suffix) {
+  char *file = text_format("parity/variants/%s%s", name, suffix), *path = unpacked_path(file);
+  memory_release(file);
+  return path;
 }
 
 static void *read_tensor(const struct safetensors *file, const char *prefix, const char *name, enum dtype dtype,
@@ -33,22 +36,17 @@ static void *read_tensor(const struct safetensors *file, const char *prefix, con
   return values;
 }
 
-static void expect_near(const char *what, const float *ours, const struct safetensors *file, const char *prefix,
-                        const char *name, double bound) {
-  int64_t count;
-  float *theirs = read_tensor(file, prefix, name, DTYPE_F32, &count);
-  double difference = 0, size = 0;
-  for (int64_t i = 0; i < count; i++) {
-    difference += ((double)ours[i] - (double)theirs[i]) * ((double)ours[i] - (double)theirs[i]);
-    size += (double)theirs[i] * (double)theirs[i];
-  }
-  if (!(sqrt(difference) <= bound * sqrt(size) + 1e-7))
-    fail_msg("%s: %s%s is off by %g of %g", what, prefix, name, sqrt(difference), sqrt(size));
-  memory_release(theirs);
+static void expect_near(const char *what, const float *ours, int64_t count, const struct safetensors *file,
+                        const char *prefix, const char *name, double bound) {
+  char *full = text_format("%s%s", prefix, name);
+  const struct distance distance = reference_distance(file, full, ours, count);
+  if (!(distance.error <= bound * distance.size + 1e-7))
+    fail_msg("%s: %s is off by %g of %g", what, full, distance.error, distance.size);
+  memory_release(full);
 }
 
 static struct model *open_variant(const char *name, const struct safetensors *file, struct model_switches switches) {
-  char *path = variant_path(name, ".json");
+  char *path = unpacked_variant(name, ".json");
   struct text json = {0};
   assert_int_equal(file_read(path, &json), STATUS_OK);
   struct model *model = tiny_model_open(device, json.data, DTYPE_F32, switches, 1, "all");
@@ -84,21 +82,22 @@ static void check_variant(const char *name, struct model_switches switches) {
   enum { ROWS_MAX = 64 };
   float images[ROWS_MAX], texts[ROWS_MAX];
   struct safetensors file;
-  char *path = variant_path(name, ".safetensors");
+  char *path = unpacked_variant(name, ".safetensors");
   if (safetensors_open(path, &file) != STATUS_OK)
     fail_msg("%s", error_message());
   struct model *model = open_variant(name, &file, switches);
   struct tiny_batch batch = read_batch(model, &file);
+  const int64_t numbers = batch.count * (int64_t)model->config.embed_dim;
   tiny_model_run(model, &batch, true, images, texts);
-  expect_near(name, images, &file, "out.", "image_features", 2e-5);
-  expect_near(name, texts, &file, "out.", "text_features", 2e-5);
+  expect_near(name, images, numbers, &file, "out.", "image_features", 2e-5);
+  expect_near(name, texts, numbers, &file, "out.", "text_features", 2e-5);
   for (int i = 0; i < model->parameters.count; i++) {
     const struct parameter *parameter = model->parameters.items[i];
     if (parameter == model->logit_scale)
       continue;
     float *gradient = memory_allocate((size_t)parameter->count * sizeof *gradient, "gradient");
     device->op->copy_out(device, gradient, parameter->gradient, (size_t)parameter->count * sizeof *gradient);
-    expect_near(name, gradient, &file, "grad.", parameter->name, 1e-4);
+    expect_near(name, gradient, parameter->count, &file, "grad.", parameter->name, 1e-4);
     memory_release(gradient);
   }
   tiny_batch_release(&batch);

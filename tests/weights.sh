@@ -2,7 +2,7 @@
 # memclip-import and memclip-export as programs: what a run trained goes out and comes in again, exit statuses,
 # messages.
 . "${top_srcdir:-.}/tests/world.sh"
-parity=$top_srcdir/tests/parity
+parity=$builddir/tests/unpacked/parity
 write_input pretrain good.nml
 cat >>good.nml <<END
 &model config='$world/model.json' /
@@ -30,7 +30,7 @@ for form in safetensors pt; do
   ok "and a run starts from it" memclip good.nml --set "run.directory='from_$form'" --set optim.max_steps=3 \
     --set "model.weights='$form.h5'" --set "model.config=''"
 done
-lines() { memclip-import "$parity/clip/weights.safetensors" -a gelu -o lines.h5 | grep -c '^taken ' | grep -qx 62; }
+lines() { memclip-import "$parity/clip/weights.safetensors" -a gelu -o lines.h5 | grep -c '^taken ' | grep -qx 50; }
 ok "a line for every tensor" lines
 ok "and none when asked" sh -c \
   "[ \$(memclip-import $parity/clip/weights.safetensors -a gelu -q -o quiet.h5 | wc -l) = 1 ]"

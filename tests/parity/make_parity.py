@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Makes the small parity fixtures beside this script: make_parity.py [FOLDER]
+"""Makes fixtures.tar.gz beside this script: make_parity.py [FOLDER], which then also keeps the files in FOLDER
 
-A tiny CLIP computed by open_clip (3.3.0 was used) in double precision, with random weights that half precision holds
-exactly; the same weights in the containers that people have; a memory student, whose memory layer is written here from
-its formula (open_clip has none). Needs torch, open_clip and safetensors. Tests compare ours with these numbers, so a
-clone needs none of the three. Also measures the error of PyTorch's own bf16 (CPU autocast), which bounds ours:
-make_parity.py --bf16 FOLDER... prints it for folders in this form.
+A tiny CLIP computed by open_clip (3.3.0 was used) in double precision, with random weights of few binary digits; the
+same weights in the containers that people have; variants of the architecture; a memory student, whose memory layer is
+written here from its formula (open_clip has none). Needs torch, open_clip and safetensors. Tests compare ours with
+these numbers, so a clone needs none of the three. Numbers are rounded, far below what the tests ask, so that they pack
+well. Also measures the error of PyTorch's own bf16 (CPU autocast), which bounds ours: make_parity.py --bf16 FOLDER...
+prints it for folders in this form.
 """
 import argparse
 import copy
+import gzip
+import io
 import json
 import math
 import os
 import sys
+import tarfile
+import tempfile
 
 import torch
 import torch.nn.functional as F
@@ -23,29 +28,49 @@ from open_clip.model import CLIP
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BATCH, STEPS = 8, 5
-CONFIG = dict(embed_dim=8,
-              vision_cfg=dict(image_size=8, layers=2, width=8, head_width=4, patch_size=4),
-              text_cfg=dict(context_length=8, vocab_size=23, width=8, heads=2, layers=2))
-MEMORY = dict(tower="vision", layers=[0, 1], n_keys=4, heads=2, knn=2, k_dim=6, v_dim=10, share_values=True,
+CONFIG = dict(embed_dim=6,
+              vision_cfg=dict(image_size=4, layers=2, width=4, head_width=2, patch_size=2),
+              text_cfg=dict(context_length=8, vocab_size=23, width=4, heads=2, layers=1))
+MEMORY = dict(tower="vision", layers=[0, 1], n_keys=4, heads=2, knn=2, k_dim=4, v_dim=5, share_values=True,
               swilu_projection=True, gated=False)
 
 
+def fixed(x, bits):
+    """Multiples of 2^-bits: half precision holds them, and they pack well."""
+    return torch.round(x * 2**bits) / 2**bits
+
+
+def probe(x):
+    """What stands for a gradient: its sums under three sequences of signs, and its norm, to 2^-19 of the norm. An error
+    of any direction changes the sums by about its own norm."""
+    x = x.detach().double().flatten()
+    i = torch.arange(1, x.numel() + 1)
+    signs = [1 - 2 * ((i * 2654435761 * (2 * k + 1)) % 2**32 // 2**31) for k in range(3)]
+    numbers = torch.stack([(s * x).sum() for s in signs] + [x.norm()])
+    return fixed(numbers, 19 - math.ceil(math.log2(numbers[3].item() or 1)))
+
+
 def stir(module, generator):
-    """Random values everywhere, biases and norms included, rounded to half precision."""
+    """Random values everywhere, biases and norms included."""
     with torch.no_grad():
         for name, p in module.named_parameters():
             r = torch.randn(p.shape, generator=generator, dtype=torch.float64)
             if name == "logit_scale":
                 p.fill_(2.5)
             elif p.ndim < 2:
-                p.copy_((0.1 * r + (1 if name.endswith("weight") else 0)).half().to(p.dtype))
+                p.copy_(fixed(0.1 * r + (1 if name.endswith(("weight", "gamma")) else 0), 6))
             else:
-                p.copy_((r * 0.7 / math.sqrt(p[0].numel())).half().to(p.dtype))
+                p.copy_(fixed(r * 0.7 / math.sqrt(p[0].numel()), 6))
+
+
+def pictures(generator):
+    size = CONFIG["vision_cfg"]["image_size"]
+    return fixed(torch.randn(BATCH, 3, size, size, generator=generator), 1)
 
 
 def batch(generator):
     c = CONFIG["text_cfg"]
-    images = torch.randn(BATCH, 3, 8, 8, generator=generator).half().float()
+    images = pictures(generator)
     tokens = torch.zeros(BATCH, c["context_length"], dtype=torch.long)
     for i in range(BATCH):
         k = int(torch.randint(1, c["context_length"] - 1, (1,), generator=generator))
@@ -57,6 +82,7 @@ def batch(generator):
 
 def write(tensors, *path, half=False):
     os.makedirs(os.path.join(OUT, *path[:-1]), exist_ok=True)
+    tensors = {k: fixed(v.detach(), 18) if "after." in k else v for k, v in tensors.items()}
     narrow = lambda k: half or k in ("in.images", "steps.images")
     convert = lambda k, v: v if not v.is_floating_point() else v.half() if narrow(k) else v.float()
     save_file({k: convert(k, v.detach()).contiguous().clone() for k, v in tensors.items()}, os.path.join(OUT, *path))
@@ -91,7 +117,7 @@ def clip(activation):
         raw = model.encode_image(images.double()), model.encode_text(tokens)
     write({"in.images": images, "in.tokens": tokens, "out.image_features": fi, "out.text_features": ft,
            "out.image_features_unnormalised": raw[0], "out.text_features_unnormalised": raw[1],
-           "out.loss": loss.reshape(1), **{"grad." + n: p.grad for n, p in model.named_parameters()}},
+           "out.loss": loss.reshape(1), **{"probe.grad." + n: probe(p.grad) for n, p in model.named_parameters()}},
           "clip", activation + ".safetensors")
     return weights
 
@@ -152,10 +178,9 @@ def containers(weights):
         elif k not in ("logit_scale", "text_projection", "visual.proj"):
             hf[side + inner] = v
     write(hf, "huggingface", "model.safetensors", half=True)
-    tower = lambda width, heads: dict(hidden_act="quick_gelu", hidden_size=width, num_attention_heads=heads,
-                                      layer_norm_eps=1e-5)
-    write_json(dict(architectures=["CLIPModel"], vision_config=dict(tower(8, 2), image_size=8, patch_size=4),
-                    text_config=dict(tower(8, 2), eos_token_id=22)), "huggingface", "config.json")
+    tower = dict(hidden_act="quick_gelu", hidden_size=4, num_attention_heads=2, layer_norm_eps=1e-5)
+    write_json(dict(architectures=["CLIPModel"], vision_config=dict(tower, image_size=4, patch_size=2),
+                    text_config=dict(tower, eos_token_id=22)), "huggingface", "config.json")
 
 
 class Memory(torch.nn.Module):
@@ -183,10 +208,10 @@ class Memory(torch.nn.Module):
         return self.value_proj(read * F.silu(self.swilu_projection(rows))).reshape(x.shape)
 
 
-def student():
+def student(weights):
     generator = torch.Generator().manual_seed(3)
     teacher = CLIP(**CONFIG, quick_gelu=True)
-    stir(teacher, generator)
+    teacher.load_state_dict(weights)
     model = copy.deepcopy(teacher)
     values = torch.nn.Embedding(MEMORY["n_keys"] ** 2, MEMORY["v_dim"])
     memories = [Memory(CONFIG["vision_cfg"]["width"], values) for _ in MEMORY["layers"]]
@@ -208,7 +233,7 @@ def student():
     loss = 1 - F.cosine_similarity(target, features).mean()
     loss.backward()
     out = {"in.images": images, "out.teacher": target, "out.student": features, "out.loss_cosine": loss.reshape(1)}
-    out.update({"grad_cosine." + n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    out.update({"probe.grad_cosine." + n: probe(p.grad) for n, p in model.named_parameters() if p.requires_grad})
     optimiser = torch.optim.AdamW(groups(model, 0.1), lr=5e-3, betas=(0.9, 0.98), eps=1e-6)
     steps, losses = [], []
     for _ in range(STEPS):
@@ -233,45 +258,112 @@ def tables():
         pass
 
     generator, out = torch.Generator().manual_seed(4), {}
-    for old, new in ((7, 8), (14, 15), (4, 7), (7, 4)):
-        table = torch.randn(old * old + 1, 3, generator=generator)
+    for old, new in ((7, 8), (4, 7), (7, 4)):
+        table = fixed(torch.randn(old * old + 1, 1, generator=generator), 4)
         model = Visual()
         model.visual = Visual()
-        model.visual.positional_embedding = torch.zeros(new * new + 1, 3)
+        model.visual.positional_embedding = torch.zeros(new * new + 1, 1)
         model.visual.grid_size = (new, new)
         state = {"visual.positional_embedding": table.clone()}
         resize_pos_embed(state, model)
-        out[f"grid.{old}.{new}.in"], out[f"grid.{old}.{new}.out"] = table, state["visual.positional_embedding"]
+        out[f"grid.{old}.{new}.in"] = table
+        out[f"grid.{old}.{new}.out"] = fixed(state["visual.positional_embedding"], 18)
     for old, new in ((16, 10), (10, 16)):
-        table = torch.randn(old, 3, generator=generator)
+        table = fixed(torch.randn(old, 1, generator=generator), 4)
         model = Visual()
-        model.positional_embedding = torch.zeros(new, 3)
+        model.positional_embedding = torch.zeros(new, 1)
         state = {"positional_embedding": table.clone()}
         resize_text_pos_embed(state, model)
-        out[f"line.{old}.{new}.in"], out[f"line.{old}.{new}.out"] = table, state["positional_embedding"]
+        out[f"line.{old}.{new}.in"] = table
+        out[f"line.{old}.{new}.out"] = fixed(state["positional_embedding"], 18)
     write(out, "tables.safetensors")
 
 
+VISION = dict(image_size=6, patch_size=2, width=4, head_width=2, layers=1)
+TEXT = dict(context_length=8, vocab_size=11, width=4, heads=2, layers=1)
+VARIANTS = {
+    "scaled_average": dict(embed_dim=3, quick_gelu=False,
+                           vision_cfg=dict(VISION, ls_init_value=0.1, pool_type="avg", no_ln_pre=True,
+                                           final_ln_after_pool=True, mlp_ratio=4.3637),
+                           text_cfg=dict(TEXT, ls_init_value=0.1)),
+    "norm_then_average": dict(embed_dim=3, quick_gelu=True, vision_cfg=dict(VISION, pool_type="avg"),
+                              text_cfg=dict(TEXT, no_causal_mask=True, mlp_ratio=2.0)),
+    "token_after_norm": dict(embed_dim=3, quick_gelu=True,
+                             vision_cfg=dict(VISION, ls_init_value=0.2, no_ln_pre=True, pool_type="tok"),
+                             text_cfg=TEXT),
+}
+
+
+def variants():
+    """Features and the gradients of the sum of both features times given numbers (in.dimages, in.dtexts)."""
+    for name, config in VARIANTS.items():
+        generator = torch.Generator().manual_seed(7)
+        model = CLIP(**config).double()
+        stir(model, generator)
+        model.train()
+        random = lambda *shape: fixed(torch.randn(*shape, generator=generator, dtype=torch.float64), 3)
+        images, tokens = random(5, 3, 6, 6), torch.zeros(5, TEXT["context_length"], dtype=torch.long)
+        for row in tokens:
+            length = int(torch.randint(1, TEXT["context_length"] - 1, (1,), generator=generator))
+            row[0] = TEXT["vocab_size"] - 2
+            row[1:length] = torch.randint(1, TEXT["vocab_size"] - 2, (length - 1,), generator=generator)
+            row[length] = TEXT["vocab_size"] - 1
+        dimages, dtexts = random(5, config["embed_dim"]), random(5, config["embed_dim"])
+        image_features, text_features = model.encode_image(images), model.encode_text(tokens)
+        ((image_features * dimages).sum() + (text_features * dtexts).sum()).backward()
+        write({"in.images": images, "in.tokens": tokens, "in.dimages": dimages, "in.dtexts": dtexts,
+               "out.image_features": image_features, "out.text_features": text_features,
+               **{"w." + k: v for k, v in model.state_dict().items()},
+               **{"probe.grad." + k: probe(p.grad) for k, p in model.named_parameters() if p.grad is not None}},
+              "variants", name + ".safetensors")
+        write_json(config, "variants", name + ".json")
+
+
+def pack():
+    """The same bytes from the same files: no times, no owners."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(OUT) for name in names]
+        for path in sorted(paths, key=lambda path: (os.path.getsize(path), path)):  # the same weights side by side
+            entry = tarfile.TarInfo(os.path.relpath(path, OUT))
+            entry.size = os.path.getsize(path)
+            with open(path, "rb") as file:
+                tar.addfile(entry, file)
+    with open(os.path.join(HERE, "fixtures.tar.gz"), "wb") as file:
+        file.write(gzip.compress(packed.getvalue(), 9, mtime=0))
+
+
 def bf16_error(folder):
-    """Relative errors of features, logits and gradients under CPU autocast to bf16, against the double-precision ones."""
+    """Relative errors under CPU autocast to bf16, against double precision: of features and logits on the folder's
+    batch; of all gradients together, which vary threefold from batch to batch, the root mean square over 24 batches."""
     config = json.load(open(os.path.join(folder, "open_clip_config.json")))
     relative = lambda a, b: ((a.double() - b.double()).norm() / b.double().norm()).item()
-    for activation in ("gelu", "quickgelu"):
-        numbers = load_file(os.path.join(folder, activation + ".safetensors"))
+    weights = load_file(os.path.join(folder, "weights.safetensors"))
+
+    def run(activation, images, tokens, dtype):
         model = CLIP(**config, quick_gelu=activation == "quickgelu")
-        weights = load_file(os.path.join(folder, "weights.safetensors"))
         model.load_state_dict({k: v.float() for k, v in weights.items()})
-        with torch.autocast("cpu", torch.bfloat16):
-            fi, ft, scale = model(numbers["in.images"].float(), numbers["in.tokens"])
+        model = model.to(dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
+            fi, ft, scale = model(images.to(dtype), tokens)
             logits = scale * fi @ ft.T
             loss = ClipLoss()(fi, ft, scale)
         loss.backward()
-        exact = scale.double() * numbers["out.image_features"].double() @ numbers["out.text_features"].double().T
-        theirs = torch.cat([numbers["grad." + n].flatten().double() for n, _ in model.named_parameters()])
-        ours = torch.cat([p.grad.flatten().double() for _, p in model.named_parameters()])
-        print(f'{{"{os.path.basename(os.path.abspath(folder))}", "{activation}", '
-              f'{relative(fi, numbers["out.image_features"]):.4f}, {relative(ft, numbers["out.text_features"]):.4f}, '
-              f'{relative(logits, exact):.4f}, {relative(ours, theirs):.4f}}},')
+        return fi, ft, logits, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    for activation in ("gelu", "quickgelu"):
+        numbers = load_file(os.path.join(folder, activation + ".safetensors"))
+        images, tokens = numbers["in.images"], numbers["in.tokens"]
+        pair = lambda images, tokens: zip(run(activation, images, tokens, torch.float32),
+                                          run(activation, images, tokens, torch.float64))
+        fi, ft, logits, _ = (relative(ours, exact) for ours, exact in pair(images, tokens))
+        generator, squares = torch.Generator().manual_seed(8), []
+        for _ in range(24):  # the folder's texts in another order, so that they meet other pictures
+            images = torch.randn(images.shape, generator=generator)
+            order = torch.randperm(len(tokens), generator=generator)
+            squares.append([relative(ours, exact) for ours, exact in pair(images, tokens[order])][3] ** 2)
+        print(f'{{"{os.path.basename(os.path.abspath(folder))}", "{activation}", {numbers["out.loss"].item():.5f}, '
+              f'{fi:.4f}, {ft:.4f}, {logits:.4f}, {math.sqrt(sum(squares) / 24):.4f}}},')
 
 
 if __name__ == "__main__":
@@ -281,10 +373,12 @@ if __name__ == "__main__":
         for name in sys.argv[2:]:
             bf16_error(name)
         sys.exit()
-    OUT = sys.argv[1] if len(sys.argv) > 1 else HERE
+    OUT = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
     trained = clip("gelu")
     clip("quickgelu")
     containers(trained)
     five_steps("quickgelu", trained)
-    student()
+    student(trained)
     tables()
+    variants()
+    pack()

@@ -55,11 +55,52 @@ DEVICE unsigned float_bits(float x) {
 DEVICE float float_of_bits(unsigned bits) {
   return __uint_as_float(bits);
 }
-/* 2^x, within two units. */
+/* 2^x and 1/x, within two units; results below 2^-126 are 0. */
 DEVICE float fast_exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+DEVICE float fast_inverse(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+/* Two bf16, the first in the low half. */
+DEVICE unsigned pack_bf16(float low, float high) {
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+/* WORDS words of 4 bytes, 1, 2 or a multiple of 4, in pieces of at most 16 bytes. */
+template <int WORDS> DEVICE void load_words(unsigned *words, const void *from) {
+  if constexpr (WORDS == 1) {
+    words[0] = *(const unsigned *)from;
+  } else if constexpr (WORDS == 2) {
+    const uint2 pair = *(const uint2 *)from;
+    words[0] = pair.x, words[1] = pair.y;
+  } else {
+#pragma unroll
+    for (int n = 0; n < WORDS; n += 4) {
+      const uint4 four = ((const uint4 *)from)[n / 4];
+      words[n] = four.x, words[n + 1] = four.y, words[n + 2] = four.z, words[n + 3] = four.w;
+    }
+  }
+}
+/* To global memory; in assembler, since the compiler splits a plain assignment of a vector when it finds a reason to.
+ */
+template <int WORDS> DEVICE void store_words(void *to, const unsigned *words) {
+  const size_t address = __cvta_generic_to_global(to);
+  if constexpr (WORDS == 1)
+    *(unsigned *)to = words[0];
+  else if constexpr (WORDS == 2)
+    asm volatile("st.global.v2.b32 [%0], {%1,%2};" ::"l"(address), "r"(words[0]), "r"(words[1]) : "memory");
+  else
+#pragma unroll
+    for (int n = 0; n < WORDS; n += 4)
+      asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(address + 4 * (size_t)n), "r"(words[n]),
+                   "r"(words[n + 1]), "r"(words[n + 2]), "r"(words[n + 3])
+                   : "memory");
 }
 #else
 #include "emulation/emulation.h"
@@ -108,9 +149,7 @@ DEVICE void from_float(float *to, float x) {
 }
 /* To nearest, ties to even; NaN stays NaN. */
 DEVICE void from_float(bf16 *to, float x) {
-  unsigned bits = float_bits(x);
-  *to = (bits & 0x7fffffffu) > 0x7f800000u ? (bf16)((bits >> 16) | 0x40u)
-                                           : (bf16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  *to = (bf16)pack_bf16(x, 0);
 }
 /* The value that a T can hold. */
 template <typename T> DEVICE float rounded(float x) {
@@ -119,20 +158,46 @@ template <typename T> DEVICE float rounded(float x) {
   return to_float(element);
 }
 
-/* V neighbouring elements, moved as one where they are aligned to their size, at most 16 bytes. */
-template <typename T, int V> struct alignas(sizeof(T) * V > 16 ? 16 : sizeof(T) * V) elements { T x[V]; };
-template <int V, typename T> DEVICE void load(const T *from, int64_t i, float *x) {
-  elements<T, V> e = *(const elements<T, V> *)(from + i);
+/* V neighbouring elements, 1 or an even number, which lie on 16 bytes or, where they have fewer, on as many as they
+ * have. They are moved as words, 16 bytes at a time: an assignment of a struct is free to become a store per element.
+ */
+template <int V> DEVICE void load(const float *from, int64_t i, float *x) {
+  unsigned words[V];
+  load_words<V>(words, from + i);
 #pragma unroll
   for (int n = 0; n < V; n++)
-    x[n] = to_float(e.x[n]);
+    x[n] = float_of_bits(words[n]);
 }
-template <int V, typename T> DEVICE void store(T *to, int64_t i, const float *x) {
-  elements<T, V> e;
+template <int V> DEVICE void load(const bf16 *from, int64_t i, float *x) {
+  if constexpr (V == 1) {
+    *x = to_float(from[i]);
+  } else {
+    unsigned pairs[V / 2];
+    load_words<V / 2>(pairs, from + i);
+#pragma unroll
+    for (int n = 0; n < V; n += 2) {
+      x[n] = float_of_bits(pairs[n / 2] << 16);
+      x[n + 1] = float_of_bits(pairs[n / 2] & 0xffff0000u);
+    }
+  }
+}
+template <int V> DEVICE void store(float *to, int64_t i, const float *x) {
+  unsigned words[V];
 #pragma unroll
   for (int n = 0; n < V; n++)
-    from_float(&e.x[n], x[n]);
-  *(elements<T, V> *)(to + i) = e;
+    words[n] = float_bits(x[n]);
+  store_words<V>(to + i, words);
+}
+template <int V> DEVICE void store(bf16 *to, int64_t i, const float *x) {
+  if constexpr (V == 1) {
+    from_float(to + i, *x);
+  } else {
+    unsigned pairs[V / 2];
+#pragma unroll
+    for (int n = 0; n < V; n += 2)
+      pairs[n / 2] = pack_bf16(x[n], x[n + 1]);
+    store_words<V / 2>(to + i, pairs);
+  }
 }
 
 /* ---- host side: which types, which vectors */

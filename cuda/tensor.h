@@ -43,12 +43,6 @@ DEVICE void copy_commit(void) {
 template <int PENDING> DEVICE void copy_wait(void) {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
-/* Two bf16, the first in the low half. */
-DEVICE unsigned pack_bf16(float low, float high) {
-  unsigned pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}
 #else
 #include "emulation/tensor.h"
 #endif

@@ -21,10 +21,10 @@ result() { # result DESCRIPTION FILE: passes when the file is empty
   { sed 's/^/# /' "$work/err"; echo "1..1"; echo "not ok 1 - cuobjdump"; exit 0; }
 # Function by function: architecture, name, and how often each kind of instruction occurs. The radix sort is CUB's own.
 awk '
-  function flush() { if (name != "") print arch, name, hmma, ldsm, ldgsts, wide, local_, atomic }
+  function flush() { if (name != "") print arch, name, hmma, ldsm, ldgsts, wide, local_, atomic, narrow }
   /arch = / { flush(); name = ""; arch = $3 }
-  /Function : / { flush(); name = $3; hmma = ldsm = ldgsts = wide = local_ = atomic = 0 }
-  / HMMA/ { hmma++ } / LDSM/ { ldsm++ } / LDGSTS/ { ldgsts++ } /LDG\.E\.128/ { wide++ }
+  /Function : / { flush(); name = $3; hmma = ldsm = ldgsts = wide = local_ = atomic = narrow = 0 }
+  / HMMA/ { hmma++ } / LDSM/ { ldsm++ } / LDGSTS/ { ldgsts++ } /LDG\.E\.128/ { wide++ } /STG\.E\.U16/ { narrow++ }
   / (LDL|STL)/ { local_++ } / (RED|ATOM|ATOMG)[.A-Z0-9]*\.F(16|32|64|TZ)/ { atomic++ }
   END { flush() }' "$work/sass" | grep -v 'cub[0-9]*_\|3cub' >"$work/table"
 awk '$7 > 0 { print $1, $2, $7, "local-memory accesses" }' "$work/table" >"$work/bad"
@@ -40,4 +40,7 @@ awk '$2 ~ /norm_(gradients_)?in_registers|adamw_stepILi4|(bag_sum|bag_dot)I.Li8/
   END { if (!seen) print "no such kernel" }' \
   "$work/table" >"$work/bad"
 result "layer norm, AdamW and the memory's reads load 16 bytes at a time" "$work/bad"
+awk '$2 ~ /tLi[48]E/ { seen++; if ($9) print $1, $2, $9 } END { if (!seen) print "no such kernel" }' \
+  "$work/table" >"$work/bad"
+result "kernels that move vectors store no single bf16" "$work/bad"
 echo "1..$number"

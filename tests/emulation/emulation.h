@@ -97,6 +97,30 @@ DEVICE float float_of_bits(unsigned bits) {
 DEVICE float fast_exp2(float x) {
   return exp2f(x);
 }
+DEVICE float fast_inverse(float x) {
+  return 1 / x;
+}
+DEVICE void emulation_check_aligned(const void *pointer, int words) {
+  if ((uintptr_t)pointer % (unsigned)(4 * (words < 4 ? words : 4)))
+    emulation_stop("a vector that is not aligned to its size");
+}
+template <int WORDS> void load_words(unsigned *words, const void *from) {
+  static_assert(WORDS == 1 || WORDS == 2 || WORDS % 4 == 0, "words that CUDA moves as one");
+  emulation_check_aligned(from, WORDS);
+  memcpy(words, from, WORDS * sizeof *words);
+}
+template <int WORDS> void store_words(void *to, const unsigned *words) {
+  static_assert(WORDS == 1 || WORDS == 2 || WORDS % 4 == 0, "words that CUDA moves as one");
+  emulation_check_aligned(to, WORDS);
+  memcpy(to, words, WORDS * sizeof *words);
+}
+DEVICE unsigned emulation_bf16(float x) {
+  const unsigned bits = float_bits(x);
+  return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+DEVICE unsigned pack_bf16(float low, float high) {
+  return emulation_bf16(high) << 16 | emulation_bf16(low);
+}
 /* exp(x^2) erfc(x) for x >= 0, which CUDA has */
 DEVICE float erfcxf(float x) {
   double y = x;

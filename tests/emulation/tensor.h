@@ -60,10 +60,4 @@ DEVICE void copy_commit(void) {
 template <int PENDING> void copy_wait(void) {
   emulation_copy_wait(PENDING);
 }
-DEVICE unsigned pack_bf16(float low, float high) {
-  bf16 pair[2];
-  from_float(&pair[0], low);
-  from_float(&pair[1], high);
-  return (unsigned)pair[1] << 16 | pair[0];
-}
 #endif

@@ -5,14 +5,14 @@
 
 enum { THREADS = 128, VECTOR = 8 };
 
-DEVICE float activate(enum activation kind, float x) {
-  return kind == ACTIVATION_GELU ? gelu(x) : x * sigmoid(1.702f * x);
+template <typename T> DEVICE float activate(enum activation kind, float x) {
+  return kind == ACTIVATION_GELU ? gelu<T>(x) : x * sigmoid<T>(1.702f * x);
 }
 
-DEVICE float slope(enum activation kind, float x) {
+template <typename T> DEVICE float slope(enum activation kind, float x) {
   if (kind == ACTIVATION_GELU)
-    return gelu_slope(x);
-  const float s = sigmoid(1.702f * x);
+    return gelu_slope<T>(x);
+  const float s = sigmoid<T>(1.702f * x);
   return s + 1.702f * x * s * (1 - s);
 }
 
@@ -22,7 +22,7 @@ template <typename T, int V> KERNEL void activation(const T *x, T *y, enum activ
     load<V>(x, i * V, value);
 #pragma unroll
     for (int n = 0; n < V; n++)
-      value[n] = activate(kind, value[n]);
+      value[n] = activate<T>(kind, value[n]);
     store<V>(y, i * V, value);
   }
 }
@@ -49,7 +49,7 @@ KERNEL void activation_backward(const T *x, const T *dy, T *dx, enum activation 
     load<V>(dy, row * columns + column, gradient);
 #pragma unroll
     for (int n = 0; n < V; n++) {
-      gradient[n] *= slope(kind, value[n]);
+      gradient[n] *= slope<T>(kind, value[n]);
       sum[n] += gradient[n];
     }
     store<V>(dx, row * columns + column, gradient);

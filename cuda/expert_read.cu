@@ -20,11 +20,11 @@ static struct bag bag_of(const struct expert_read *call, const void *table) {
 /* factor = weight gelu(z); backward, where dweight holds c: dz = weight gelu'(z) c, dweight = gelu(z) c. */
 KERNEL void entry_factors(struct expert_read call, bool backward, float *factor, float *dz) {
   for (int64_t i = thread_of_grid(); i < call.rows * call.entries; i += threads_of_grid()) {
-    const float weight = call.weight[i], z = call.z[i], g = gelu(z);
+    const float weight = call.weight[i], z = call.z[i], g = gelu<float>(z);
     factor[i] = weight * g;
     if (backward) {
       const float c = call.dweight[i];
-      dz[i] = weight * gelu_slope(z) * c;
+      dz[i] = weight * gelu_slope<float>(z) * c;
       call.dweight[i] = g * c;
     }
   }

@@ -13,7 +13,7 @@ template <typename T, int V> KERNEL void gate_forward(const T *m, const T *g, T 
     load<V>(g, i * V, x);
 #pragma unroll
     for (int n = 0; n < V; n++)
-      value[n] *= x[n] * sigmoid(x[n]);
+      value[n] *= x[n] * sigmoid<T>(x[n]);
     store<V>(u, i * V, value);
   }
 }
@@ -41,7 +41,7 @@ template <typename T, int V> KERNEL void gate_gradients(struct gate call, int64_
     load<V>((const T *)call.du, at, du);
 #pragma unroll
     for (int n = 0; n < V; n++) {
-      const float x = g[n], s = sigmoid(x);
+      const float x = g[n], s = sigmoid<T>(x);
       g[n] = du[n] * m[n] * s * (1 + x * (1 - s));
       m[n] = du[n] * x * s;
       sum[n] += g[n];
@@ -76,7 +76,7 @@ template <typename T> KERNEL void token_gate_forward(struct token_gate call) {
   float z = 0;
   for (int64_t c = lane_of_thread(); c < call.in; c += WARP)
     z += to_float(x[c]) * call.weight[c];
-  const float s = sigmoid(warp_sum(z) + (call.bias ? call.bias[0] : 0));
+  const float s = sigmoid<float>(warp_sum(z) + (call.bias ? call.bias[0] : 0));
   if (lane_of_thread() == 0)
     call.s[row] = s;
   for (int64_t c = lane_of_thread(); c < call.width; c += WARP)

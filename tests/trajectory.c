@@ -109,7 +109,8 @@ static enum status open_session(struct session *session, const struct command *c
                                   strstr(command->folder, "parity") ? "../clip/open_clip_config.json"
                                                                     : "../clip_b/open_clip_config.json",
                                   "teacher.safetensors", "all");
-  session->loss = session->device->op->allocate(session->device, sizeof *session->loss, "loss");
+  session->loss =
+      session->device->op->allocate(session->device, (1 + OPTIMIZER_SQUARES) * sizeof *session->loss, "loss");
   return STATUS_OK;
 }
 
@@ -127,7 +128,8 @@ static bool check_loss(struct session *session, int64_t step, double wanted) {
 
 static bool run_steps(struct session *session, const struct command *command, const struct safetensors *file,
                       int64_t steps) {
-  const struct optimizer optimizer = {.beta1 = 0.9,
+  const struct optimizer optimizer = {.squares = session->loss + 1,
+                                      .beta1 = 0.9,
                                       .beta2 = 0.98,
                                       .eps = 1e-6,
                                       .weight_decay = command->student ? 0.1 : 0.2,

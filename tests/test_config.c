@@ -192,7 +192,19 @@ static void other_architectures_are_refused(void **state) {
       {JSON(", \"audio_cfg\": {\"width\": 8}", "", ""), "audio_cfg"},
       {JSON(", \"genlip_cfg\": {\"width\": 8}", "", ""), "genlip_cfg"},
       {JSON(", \"init_logit_bias\": -10", "", ""), "init_logit_bias"},
-      {JSON("", ", \"head_width\": 48", ""), "head_width"},
+      {JSON("", ", \"head_width\": 20", ""), "head_width"},
+      {JSON("", ", \"head_width\": 65", ""), "head_width"},
+      {"{\"vision_cfg\": {\"patch_size\": [8, 4]}, \"text_cfg\": {}}", "square"},
+      {JSON("", ", \"block_type\": \"other\"", ""), "block_type"},
+      {JSON("", ", \"qk_norm\": true", ""), "qk_norm"},
+      {JSON("", ", \"widht\": 64", ""), "did you mean 'width'"},
+      {JSON("", "", ", \"scale_heads\": true"), "scale_heads"},
+      {JSON("", "", ", \"layer\": 2"), "did you mean 'layers'"},
+      {JSON("", "", ", \"tokenizer_mode\": \"clips\""), "tokenizer_mode"},
+      {JSON("", "", ", \"tokenizer_kwargs\": {\"clean\": \"canonicalize\"}"), "clean"},
+      {JSON("", "", ", \"tokenizer_kwargs\": {\"strip_sep_token\": true}"), "strip_sep_token"},
+      {JSON(", \"quickgelu\": true", "", ""), "did you mean 'quick_gelu'"},
+      {JSON(", \"memory\": {\"layers\": [1], \"kn\": 3}", "", ""), "did you mean 'knn'"},
       {JSON("", ", \"width\": 64.5", ""), "width"},
       {JSON("", ", \"mlp_ratio\": \"four\"", ""), "mlp_ratio"},
       {JSON("", ", \"mlp_ratio\": 0.001", ""), "mlp_ratio"},
@@ -222,8 +234,10 @@ static void variants_are_read(void **state) {
       ", \"custom_text\": true, \"nonscalar_logit_scale\": true, \"init_logit_scale\": 3, \"init_logit_bias\": null, "
       "\"multimodal_cfg\": null",
       ", \"timm_model_name\": null, \"attentional_pool\": false, \"pos_embed_type\": \"learnable\", \"norm_kwargs\": "
-      "{\"eps\": 1e-5}, \"act_kwargs\": {}, \"pool_type\": \"tok\", \"output_tokens\": false",
-      ", \"hf_model_name\": \"\", \"proj_type\": \"linear\", \"pool_type\": \"argmax\", \"pad_id\": 0, \"eos_id\": 98, "
+      "{\"eps\": 1e-5}, \"act_kwargs\": {}, \"pool_type\": \"tok\", \"output_tokens\": false, \"qk_norm\": false, "
+      "\"block_type\": \"custom\", \"timm_pool\": \"avg\", \"head_width\": 48",
+      ", \"tokenizer_kwargs\": {\"clean\": \"lower\"}, \"hf_model_name\": \"\", \"proj_type\": \"linear\", "
+      "\"pool_type\": \"argmax\", \"pad_id\": 0, \"eos_id\": 98, "
       "\"no_causal_mask\": true");
   if (config_parse(neutral, "good.json", &config) != STATUS_OK)
     fail_msg("%s", error_message());
@@ -238,7 +252,7 @@ static void variants_are_read(void **state) {
               config.final_ln_after_pool && config.vision_pool == POOL_AVERAGE && config.patch_dropout == 0.25);
   assert_int_equal(config.vision.mlp_width, 279);
   assert_int_equal(config.text.mlp_width, 32);
-  const char *oblong = "{\"vision_cfg\": {\"image_size\": [16, 24], \"patch_size\": 8}, \"text_cfg\": {}}";
+  const char *oblong = "{\"vision_cfg\": {\"image_size\": [16, 24], \"patch_size\": [8, 8]}, \"text_cfg\": {}}";
   assert_int_equal(config_parse(oblong, "good.json", &config), STATUS_OK);
   assert_int_equal(config_vision_tokens(&config), 2 * 3 + 1);
   assert_int_equal(config.text.heads, 8);

@@ -1,83 +1,14 @@
 #include "model/config.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include <jansson.h>
+#include "model/config_reader.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Reading of single keys: absent leaves the value; a wrong type or an impossible value is an error that names it. */
-struct reader {
-  json_t *object;
-  const char *source, *section;
-};
-
-static enum status read_integer(const struct reader *reader, const char *key, int minimum, int *value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
-    return STATUS_OK;
-  if (!json_is_integer(item) || json_integer_value(item) < minimum || json_integer_value(item) > 1 << 24)
-    return error_set(STATUS_INPUT, "%s: %s.%s must be a whole number of at least %d", reader->source, reader->section,
-                     key, minimum);
-  *value = (int)json_integer_value(item);
-  return STATUS_OK;
-}
-
-static enum status read_real(const struct reader *reader, const char *key, double *value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
-    return STATUS_OK;
-  if (!json_is_number(item))
-    return error_set(STATUS_INPUT, "%s: %s.%s must be a number", reader->source, reader->section, key);
-  *value = json_number_value(item);
-  return STATUS_OK;
-}
-
-static enum status read_logical(const struct reader *reader, const char *key, bool *value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
-    return STATUS_OK;
-  if (!json_is_boolean(item))
-    return error_set(STATUS_INPUT, "%s: %s.%s must be true or false", reader->source, reader->section, key);
-  *value = json_is_true(item);
-  return STATUS_OK;
-}
-
-/* Keys that mean another architecture when they are present and not null, false or empty. */
-static enum status refuse(const struct reader *reader, const char *const *keys, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    json_t *item = json_object_get(reader->object, keys[i]);
-    if (item && !json_is_null(item) && !json_is_false(item) && !(json_is_string(item) && json_string_length(item) == 0))
-      return error_set(STATUS_INPUT,
-                       "%s: %s.%s belongs to another architecture; only open_clip's native vision and text "
-                       "transformers are supported",
-                       reader->source, reader->section, keys[i]);
-  }
-  return STATUS_OK;
-}
-
-/* A key that may only say what this program does anyway. */
-static enum status expect_word(const struct reader *reader, const char *key, const char *word) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item) || (json_is_string(item) && strcmp(json_string_value(item), word) == 0))
-    return STATUS_OK;
-  return error_set(STATUS_INPUT, "%s: %s.%s is not supported unless it is '%s'", reader->source, reader->section, key,
-                   word);
-}
-
-/* An object of arguments with at most one known key, whose value is fixed here. */
-static enum status expect_argument(const struct reader *reader, const char *key, const char *argument, double value) {
-  json_t *object = json_object_get(reader->object, key), *item = json_object_get(object, argument);
-  const bool fits = json_object_size(object) == 0 ||
-                    (json_object_size(object) == 1 && json_is_number(item) && json_number_value(item) == value);
-  return fits ? STATUS_OK
-              : error_set(STATUS_INPUT, "%s: %s.%s is not supported: it changes the arithmetic", reader->source,
-                          reader->section, key);
-}
-
-static enum status read_mlp(const struct reader *reader, struct tower_config *tower) {
+static enum status read_mlp(const struct config_reader *reader, struct tower_config *tower) {
   double ratio = 4;
-  TRY(read_real(reader, "mlp_ratio", &ratio));
+  TRY(config_read_real(reader, "mlp_ratio", &ratio));
   if (!(ratio * tower->width >= 1 && ratio * tower->width <= 1 << 24))
     return error_set(STATUS_INPUT, "%s: %s.mlp_ratio %g gives no MLP of width %d", reader->source, reader->section,
                      ratio, tower->width);
@@ -85,22 +16,7 @@ static enum status read_mlp(const struct reader *reader, struct tower_config *to
   return STATUS_OK;
 }
 
-/* One of `words` (the last is NULL), of which *value becomes the literal. */
-static enum status read_word(const struct reader *reader, const char *key, const char *const *words,
-                             const char **value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
-    return STATUS_OK;
-  for (; json_is_string(item) && *words; words++)
-    if (strcmp(json_string_value(item), *words) == 0) {
-      *value = *words;
-      return STATUS_OK;
-    }
-  return error_set(STATUS_INPUT, "%s: %s.%s: \"%s\" is not supported", reader->source, reader->section, key,
-                   json_is_string(item) ? json_string_value(item) : "no text");
-}
-
-static enum status read_image_size(const struct reader *reader, struct clip_config *config) {
+static enum status read_image_size(const struct config_reader *reader, struct clip_config *config) {
   json_t *size = json_object_get(reader->object, "image_size");
   json_int_t sides[2] = {config->image_height, config->image_width};
   if (json_is_array(size) && json_array_size(size) == 2) {
@@ -119,7 +35,19 @@ static enum status read_image_size(const struct reader *reader, struct clip_conf
   return STATUS_OK;
 }
 
-static enum status read_vision_pooling(const struct reader *reader, struct clip_config *config) {
+/* A number, or the same one twice. */
+static enum status read_patch_size(const struct config_reader *reader, int *patch) {
+  json_t *sides = json_object_get(reader->object, "patch_size");
+  if (!json_is_array(sides))
+    return config_read_integer(reader, "patch_size", 1, patch);
+  const json_int_t side = json_integer_value(json_array_get(sides, 0));
+  if (json_array_size(sides) != 2 || json_integer_value(json_array_get(sides, 1)) != side || side < 1 || side > 16384)
+    return error_set(STATUS_INPUT, "%s: vision_cfg.patch_size: patches must be square", reader->source);
+  *patch = (int)side;
+  return STATUS_OK;
+}
+
+static enum status read_vision_pooling(const struct config_reader *reader, struct clip_config *config) {
   const char *pool = json_string_value(json_object_get(reader->object, "pool_type"));
   json_t *legacy = json_object_get(reader->object, "global_average_pool");
   if (!pool)
@@ -131,65 +59,109 @@ static enum status read_vision_pooling(const struct reader *reader, struct clip_
   return STATUS_OK;
 }
 
+/* The same arithmetic in other classes, as long as nothing is added to it. */
+static const char *const block_types[] = {"default", "custom", NULL};
+
 static enum status read_vision(json_t *object, const char *source, struct clip_config *config) {
   static const char *const foreign[] = {"timm_model_name", "attentional_pool", "input_patchnorm"};
-  struct reader reader = {object, source, "vision_cfg"};
+  static const char *const keys[] = {"image_size",          "width",          "layers",        "head_width",
+                                     "patch_size",          "mlp_ratio",      "norm_kwargs",   "act_kwargs",
+                                     "block_type",          "pos_embed_type", "ls_init_value", "patch_dropout",
+                                     "no_ln_pre",           "pool_type",      "output_tokens", "final_ln_after_pool",
+                                     "global_average_pool", "timm_",          "attn_pooler_"};
+  struct config_reader reader = {object, source, "vision_cfg"};
+  const char *block_type;
   int head_width = 64;
   if (!json_is_object(object))
     return error_set(STATUS_INPUT, "%s: vision_cfg is missing", source);
   if (json_is_array(json_object_get(object, "layers")))
     return error_set(STATUS_INPUT, "%s: vision_cfg.layers is a list: a ResNet, which is not supported", source);
-  TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  TRY(config_refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  TRY(config_know_all(&reader, keys, sizeof keys / sizeof *keys));
   config->image_height = config->image_width = 224;
   config->patch = 16;
   config->vision.width = 768;
   config->vision.layers = 12;
   TRY(read_image_size(&reader, config));
-  TRY(read_integer(&reader, "width", 1, &config->vision.width));
-  TRY(read_integer(&reader, "layers", 1, &config->vision.layers));
-  TRY(read_integer(&reader, "head_width", 1, &head_width));
-  TRY(read_integer(&reader, "patch_size", 1, &config->patch));
+  TRY(config_read_integer(&reader, "width", 1, &config->vision.width));
+  TRY(config_read_integer(&reader, "layers", 1, &config->vision.layers));
+  TRY(config_read_integer(&reader, "head_width", 1, &head_width));
+  TRY(read_patch_size(&reader, &config->patch));
   TRY(read_mlp(&reader, &config->vision));
-  TRY(expect_word(&reader, "pos_embed_type", "learnable"));
-  TRY(expect_argument(&reader, "norm_kwargs", "eps", 1e-5));
-  TRY(expect_argument(&reader, "act_kwargs", "", 0));
-  TRY(read_real(&reader, "ls_init_value", &config->vision.layer_scale));
-  TRY(read_real(&reader, "patch_dropout", &config->patch_dropout));
-  TRY(read_logical(&reader, "no_ln_pre", &config->no_ln_pre));
-  TRY(read_logical(&reader, "final_ln_after_pool", &config->final_ln_after_pool));
+  TRY(config_expect_word(&reader, "pos_embed_type", "learnable"));
+  TRY(config_read_word(&reader, "block_type", block_types, &block_type));
+  TRY(config_expect_argument(&reader, "norm_kwargs", "eps", 1e-5));
+  TRY(config_expect_argument(&reader, "act_kwargs", "", 0));
+  TRY(config_read_real(&reader, "ls_init_value", &config->vision.layer_scale));
+  TRY(config_read_real(&reader, "patch_dropout", &config->patch_dropout));
+  TRY(config_read_logical(&reader, "no_ln_pre", &config->no_ln_pre));
+  TRY(config_read_logical(&reader, "final_ln_after_pool", &config->final_ln_after_pool));
   TRY(read_vision_pooling(&reader, config));
   if (!(config->patch_dropout >= 0 && config->patch_dropout < 1))
     return error_set(STATUS_INPUT, "%s: vision_cfg.patch_dropout %g must be at least 0 and below 1", source,
                      config->patch_dropout);
-  config->vision.heads = config->vision.width / head_width;
-  if (config->vision.heads * head_width != config->vision.width)
-    return error_set(STATUS_INPUT, "%s: vision_cfg.width %d is not a multiple of head_width %d: set head_width", source,
+  config->vision.heads = config->vision.width / head_width; /* what is left over makes them wider */
+  if (config->vision.heads == 0 || config->vision.width % config->vision.heads != 0)
+    return error_set(STATUS_INPUT, "%s: vision_cfg.width %d cannot be cut into heads of head_width %d", source,
                      config->vision.width, head_width);
   if (config->patch > config->image_height || config->patch > config->image_width)
     return error_set(STATUS_INPUT, "%s: vision_cfg.patch_size %d is larger than the image", source, config->patch);
   return STATUS_OK;
 }
 
+/* Captions are cleaned in one way, open_clip's default. */
+static enum status read_tokenizer(json_t *object, const char *source) {
+  struct config_reader reader = {json_object_get(object, "tokenizer_kwargs"), source, "text_cfg.tokenizer_kwargs"};
+  const char *word;
+  TRY(config_read_word(&reader, "clean", (const char *const[]){"lower", NULL}, &word));
+  TRY(config_read_word(&reader, "reduction_mask", (const char *const[]){"", NULL}, &word));
+  return config_know_all(&reader, (const char *const[]){"clean", "reduction_mask", "context_length"}, 3);
+}
+
 static enum status read_text(json_t *object, const char *source, struct clip_config *config) {
   static const char *const foreign[] = {"hf_model_name", "hf_tokenizer_name", "embed_cls", "proj_bias", "text_arch"};
-  struct reader reader = {object, source, "text_cfg"};
+  /* pad_id and eos_id are for other ways of pooling; final_ln_after_pool is without effect in open_clip, too */
+  static const char *const keys[] = {"context_length",
+                                     "vocab_size",
+                                     "width",
+                                     "heads",
+                                     "layers",
+                                     "mlp_ratio",
+                                     "norm_kwargs",
+                                     "act_kwargs",
+                                     "block_type",
+                                     "proj_type",
+                                     "ls_init_value",
+                                     "pool_type",
+                                     "pad_id",
+                                     "eos_id",
+                                     "no_causal_mask",
+                                     "output_tokens",
+                                     "final_ln_after_pool",
+                                     "tokenizer_kwargs",
+                                     "hf_"};
+  struct config_reader reader = {object, source, "text_cfg"};
+  const char *block_type;
   if (!json_is_object(object))
     return error_set(STATUS_INPUT, "%s: text_cfg is missing", source);
-  TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  TRY(config_refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  TRY(config_know_all(&reader, keys, sizeof keys / sizeof *keys));
   config->text.width = 512;
   config->text.layers = 12;
   config->text.heads = 8;
-  TRY(read_integer(&reader, "context_length", 2, &config->context_length));
-  TRY(read_integer(&reader, "vocab_size", 3, &config->vocab_size));
-  TRY(read_integer(&reader, "width", 1, &config->text.width));
-  TRY(read_integer(&reader, "heads", 1, &config->text.heads));
-  TRY(read_integer(&reader, "layers", 1, &config->text.layers));
+  TRY(config_read_integer(&reader, "context_length", 2, &config->context_length));
+  TRY(config_read_integer(&reader, "vocab_size", 3, &config->vocab_size));
+  TRY(config_read_integer(&reader, "width", 1, &config->text.width));
+  TRY(config_read_integer(&reader, "heads", 1, &config->text.heads));
+  TRY(config_read_integer(&reader, "layers", 1, &config->text.layers));
   TRY(read_mlp(&reader, &config->text));
-  TRY(expect_word(&reader, "proj_type", "linear"));
-  TRY(expect_argument(&reader, "norm_kwargs", "eps", 1e-5));
-  TRY(expect_argument(&reader, "act_kwargs", "", 0));
-  TRY(read_real(&reader, "ls_init_value", &config->text.layer_scale));
-  TRY(read_logical(&reader, "no_causal_mask", &config->no_causal_mask));
+  TRY(config_expect_word(&reader, "proj_type", "linear"));
+  TRY(config_read_word(&reader, "block_type", block_types, &block_type));
+  TRY(read_tokenizer(object, source));
+  TRY(config_expect_argument(&reader, "norm_kwargs", "eps", 1e-5));
+  TRY(config_expect_argument(&reader, "act_kwargs", "", 0));
+  TRY(config_read_real(&reader, "ls_init_value", &config->text.layer_scale));
+  TRY(config_read_logical(&reader, "no_causal_mask", &config->no_causal_mask));
   const char *pool = json_string_value(json_object_get(object, "pool_type"));
   if (pool && strcmp(pool, "argmax") != 0)
     return error_set(STATUS_INPUT, "%s: text_cfg.pool_type '%s' is not supported; 'argmax' is", source, pool);
@@ -226,7 +198,9 @@ static enum status read_memory_layers(json_t *list, const char *source, const st
 }
 
 static enum status read_memory(json_t *object, const char *source, struct clip_config *config) {
-  struct reader reader = {object, source, "memory"};
+  static const char *const keys[] = {"tower", "layers",       "n_keys",           "heads", "knn", "k_dim",
+                                     "v_dim", "share_values", "swilu_projection", "gated", "peer"};
+  struct config_reader reader = {object, source, "memory"};
   const char *which = json_string_value(json_object_get(object, "tower"));
   if (!object || json_is_null(object))
     return STATUS_OK;
@@ -234,16 +208,17 @@ static enum status read_memory(json_t *object, const char *source, struct clip_c
   struct memory_config *memory = &tower->memory;
   *memory = (struct memory_config){
       .n_keys = 8, .heads = 2, .knn = 4, .k_dim = 256, .v_dim = 0, .share_values = true, .swilu_projection = true};
+  TRY(config_know_all(&reader, keys, sizeof keys / sizeof *keys));
   TRY(read_memory_layers(json_object_get(object, "layers"), source, tower, memory));
-  TRY(read_integer(&reader, "n_keys", 1, &memory->n_keys));
-  TRY(read_integer(&reader, "heads", 1, &memory->heads));
-  TRY(read_integer(&reader, "knn", 1, &memory->knn));
-  TRY(read_integer(&reader, "k_dim", 2, &memory->k_dim));
-  TRY(read_integer(&reader, "v_dim", -1, &memory->v_dim));
-  TRY(read_logical(&reader, "share_values", &memory->share_values));
-  TRY(read_logical(&reader, "swilu_projection", &memory->swilu_projection));
-  TRY(read_logical(&reader, "gated", &memory->gated));
-  TRY(read_logical(&reader, "peer", &memory->peer));
+  TRY(config_read_integer(&reader, "n_keys", 1, &memory->n_keys));
+  TRY(config_read_integer(&reader, "heads", 1, &memory->heads));
+  TRY(config_read_integer(&reader, "knn", 1, &memory->knn));
+  TRY(config_read_integer(&reader, "k_dim", 2, &memory->k_dim));
+  TRY(config_read_integer(&reader, "v_dim", -1, &memory->v_dim));
+  TRY(config_read_logical(&reader, "share_values", &memory->share_values));
+  TRY(config_read_logical(&reader, "swilu_projection", &memory->swilu_projection));
+  TRY(config_read_logical(&reader, "gated", &memory->gated));
+  TRY(config_read_logical(&reader, "peer", &memory->peer));
   return config_check_memory(tower, source);
 }
 
@@ -287,12 +262,12 @@ static enum status read_floats(json_t *list, const char *source, const char *key
 
 /* How pictures become `image_size`. */
 static enum status read_resize(json_t *preprocess, const char *source, struct clip_config *config) {
-  struct reader reader = {preprocess, source, "preprocess_cfg"};
-  TRY(read_word(&reader, "resize_mode", (const char *const[]){"shortest", "longest", "squash", NULL},
-                &config->resize_mode));
-  TRY(read_word(&reader, "interpolation", (const char *const[]){"bicubic", "bilinear", "random", NULL},
-                &config->interpolation));
-  TRY(read_integer(&reader, "fill_color", 0, &config->fill_color));
+  struct config_reader reader = {preprocess, source, "preprocess_cfg"};
+  TRY(config_read_word(&reader, "resize_mode", (const char *const[]){"shortest", "longest", "squash", NULL},
+                       &config->resize_mode));
+  TRY(config_read_word(&reader, "interpolation", (const char *const[]){"bicubic", "bilinear", "random", NULL},
+                       &config->interpolation));
+  TRY(config_read_integer(&reader, "fill_color", 0, &config->fill_color));
   return config->fill_color <= 255
              ? STATUS_OK
              : error_set(STATUS_INPUT, "%s: preprocess_cfg.fill_color %d is above 255", source, config->fill_color);
@@ -300,22 +275,26 @@ static enum status read_resize(json_t *preprocess, const char *source, struct cl
 
 static enum status read_root(json_t *root, const char *source, struct clip_config *config) {
   static const char *const foreign[] = {"multimodal_cfg", "audio_cfg", "genlip_cfg", "text_arch"};
+  static const char *const keys[] = {"embed_dim",  "quick_gelu", "init_logit_scale", "init_logit_bias",
+                                     "vision_cfg", "text_cfg",   "custom_text",      "nonscalar_logit_scale",
+                                     "memory",     "cast_dtype", "preprocess_cfg",   "output_dict"};
   json_t *wrapped = json_object_get(root, "model_cfg"), *model = wrapped ? wrapped : root;
   json_t *preprocess = json_object_get(root, "preprocess_cfg"), *memory = json_object_get(root, "memory");
-  struct reader reader = {model, source, "model_cfg"};
+  struct config_reader reader = {model, source, "model_cfg"};
   config_set_defaults(config);
   if (!json_is_object(model))
     return error_set(STATUS_INPUT,
                      "%s: not a model configuration: a JSON object with embed_dim, vision_cfg and text_cfg is expected",
                      source);
-  TRY(refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  TRY(config_refuse(&reader, foreign, sizeof foreign / sizeof *foreign));
+  TRY(config_know_all(&reader, keys, sizeof keys / sizeof *keys));
   config->embed_dim = 512;
-  TRY(read_integer(&reader, "embed_dim", 1, &config->embed_dim));
-  TRY(read_real(&reader, "init_logit_scale", &config->init_logit_scale));
+  TRY(config_read_integer(&reader, "embed_dim", 1, &config->embed_dim));
+  TRY(config_read_real(&reader, "init_logit_scale", &config->init_logit_scale));
   json_t *quick = json_object_get(model, "quick_gelu");
   if (quick) {
     bool value = false;
-    TRY(read_logical(&reader, "quick_gelu", &value));
+    TRY(config_read_logical(&reader, "quick_gelu", &value));
     config->activation = value ? ACTIVATION_QUICKGELU : ACTIVATION_GELU;
     config->activation_known = true;
   }

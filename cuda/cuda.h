@@ -21,9 +21,11 @@ extern "C" {
 #ifdef __CUDACC__
 #define CUDA_CHECK(call) cuda_check_at(__FILE__, __LINE__, call, #call)
 void cuda_check_at(const char *file, int line, cudaError_t error, const char *what);
-/* Lets the kernel have more than 48 KiB of dynamic shared memory. */
 void cuda_allow_shared(const void *kernel, size_t bytes);
 #endif
+/* A kernel may have 48 KiB of shared memory, its own arrays included; one with more dynamic memory than this asks for
+ * it (cuda_allow_shared), which leaves 16 KiB for the arrays. */
+enum { CUDA_SHARED_BYTES = 48 * 1024, CUDA_SHARED_UNASKED = 32 * 1024 };
 
 /* Scratch blocks by use: two blocks that live at the same time have different slots. */
 enum cuda_scratch_slot {

@@ -10,8 +10,7 @@ void cuda_check_at(const char *file, int line, cudaError_t error, const char *wh
 }
 
 void cuda_allow_shared(const void *kernel, size_t bytes) {
-  enum { GRANTED_BYTES = 48 * 1024 };
-  if (bytes > GRANTED_BYTES)
+  if (bytes > CUDA_SHARED_UNASKED)
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
 }
 

@@ -1,5 +1,6 @@
 /* The emulation stops on faults that a GPU would answer with wrong numbers: each planted fault must end its process. */
 #include "cuda/kernel.h"
+#include "cuda/tensor.h"
 #include "emulation/emulation.h"
 #include <stdio.h>
 #include <sys/wait.h>
@@ -39,6 +40,32 @@ KERNEL void race_of_blocks(float *x) {
 KERNEL void beyond(float *x) {
   x[threadIdx.x + THREADS] = 1;
 }
+KERNEL void unaligned(float *x) {
+  float four[4];
+  load<4>(x, 2, four);
+  if (threadIdx.x == 0)
+    store<4>(x, 4, four);
+}
+KERNEL void arrays_beside_dynamic(float *x) {
+  SHARED_DYNAMIC(float, all);
+  SHARED(float, more, 5000);
+  more[threadIdx.x] = all[threadIdx.x] = 1;
+  x[threadIdx.x] = more[threadIdx.x];
+}
+/* A tile is fetched where another thread still reads the one before; it has arrived long after. */
+KERNEL void overtaken(float *x, bool with_barrier) {
+  SHARED(float, tile, 4 * THREADS);
+  tile[4 * threadIdx.x] = 1;
+  block_barrier();
+  const float before = tile[4 * (THREADS - 1 - threadIdx.x)];
+  if (with_barrier)
+    block_barrier();
+  copy_async((bf16 *)(tile + 4 * threadIdx.x), (const bf16 *)x, true);
+  copy_commit();
+  block_barrier();
+  copy_wait<0>();
+  x[threadIdx.x] = before;
+}
 
 static void run_sound(void) {
   LAUNCH(reverse, 1, THREADS, 0, NULL, memory, true);
@@ -60,6 +87,18 @@ static void run_race_of_blocks(void) {
 }
 static void run_beyond(void) {
   LAUNCH(beyond, 1, THREADS, 0, NULL, memory);
+}
+static void run_unaligned(void) {
+  LAUNCH(unaligned, 1, THREADS, 0, NULL, memory);
+}
+static void run_arrays_beside_dynamic(void) {
+  LAUNCH(arrays_beside_dynamic, 1, THREADS, 32 * 1024, NULL, memory);
+}
+static void run_not_overtaken(void) {
+  LAUNCH(overtaken, 1, THREADS, 0, NULL, memory, true);
+}
+static void run_overtaken(void) {
+  LAUNCH(overtaken, 1, THREADS, 0, NULL, memory, false);
 }
 static void run_host_access(void) {
   memory[0] = 1;
@@ -92,6 +131,10 @@ int main(void) {
                {"lanes in different operations are seen", run_two_operations, false},
                {"a race between blocks is seen", run_race_of_blocks, false},
                {"a write beyond a block is seen", run_beyond, false},
+               {"a vector off its alignment is seen", run_unaligned, false},
+               {"more shared memory than is granted unasked is seen", run_arrays_beside_dynamic, false},
+               {"asynchronous copies into a tile that was read", run_not_overtaken, true},
+               {"an asynchronous copy into a tile that is read is seen", run_overtaken, false},
                {"the host cannot touch device memory", run_host_access, false}};
   const int count = sizeof cases / sizeof *cases;
   int failed = 0;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <vector>
 
-enum { LANES = 32, THREADS_MAX = 1024, SHARED_BYTES_MAX = 227 * 1024 };
+enum { LANES = 32, THREADS_MAX = 1024, SHARED_BYTES_MAX = 227 * 1024, COPY_BYTES = 16 };
 enum thread_state { THREAD_READY, THREAD_IN_OPERATION, THREAD_AT_BARRIER, THREAD_ENDED };
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -35,7 +35,7 @@ static struct {
   void *context;
   bool reversed;
   unsigned current; /* thread */
-  size_t shared_bytes;
+  size_t shared_bytes, shared_bytes_most;
   char *shared_dynamic;
   std::map<const void *, char *> shared;
   struct fiber scheduler;
@@ -80,6 +80,7 @@ void emulation_copy_async(void *to, const void *from, bool exists) {
   struct thread *thread = &launch.threads[launch.current];
   if ((uintptr_t)to % 16 || (exists && (uintptr_t)from % 16))
     STOP("an asynchronous copy that is not aligned to 16 bytes");
+  memset(to, 0xff, COPY_BYTES); /* what others still read there is lost from now on */
   thread->copies.push_back({to, from, thread->groups, exists});
 }
 
@@ -88,7 +89,6 @@ void emulation_copy_commit(void) {
 }
 
 void emulation_copy_wait(unsigned pending) {
-  enum { COPY_BYTES = 16 };
   struct thread *thread = &launch.threads[launch.current];
   size_t kept = 0;
   for (const struct async_copy &copy : thread->copies)
@@ -112,7 +112,7 @@ void *emulation_shared(const void *site, size_t bytes) {
   if (!block) {
     block = poisoned(bytes);
     launch.shared_bytes += bytes;
-    if (launch.shared_bytes > SHARED_BYTES_MAX)
+    if (launch.shared_bytes > launch.shared_bytes_most)
       STOP("%zu bytes of shared memory", launch.shared_bytes);
   }
   return block;
@@ -228,10 +228,11 @@ void emulation_run(const char *kernel, dim3 blocks, unsigned threads, size_t sha
   launch.body = body;
   launch.context = context;
   launch.reversed = false;
+  launch.shared_bytes_most = shared_bytes > CUDA_SHARED_UNASKED ? (size_t)SHARED_BYTES_MAX : (size_t)CUDA_SHARED_BYTES;
   blockDim = dim3(threads);
   gridDim = blocks;
   if (threads == 0 || threads % LANES || threads > THREADS_MAX || blocks.z != 1 || blocks.y > 65535 ||
-      shared_bytes > SHARED_BYTES_MAX)
+      blocks.x > 0x7fffffff || shared_bytes > SHARED_BYTES_MAX)
     STOP("a launch of %u x %u x %u blocks of %u threads with %zu bytes", blocks.x, blocks.y, blocks.z, threads,
          shared_bytes);
   emulation_open_memory();

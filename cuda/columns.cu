@@ -2,7 +2,7 @@
  * summed by one block, the chunks are added in order. */
 #include "cuda/kernel.h"
 
-enum { CHUNK_ROWS_MIN = 32, CHUNKS_MAX = 512, COLUMN_THREADS = 128, ADD_GROUPS = 16 };
+enum { CHUNK_ROWS_MIN = 32, CHUNKS_MAX = 512, COLUMN_THREADS = 128, TOTAL_THREADS = 512, ADD_GROUPS = 16 };
 
 struct cuda_chunks cuda_cut_rows(int64_t rows) {
   int64_t per_chunk = (rows + CHUNKS_MAX - 1) / CHUNKS_MAX;
@@ -87,19 +87,26 @@ void cuda_sum_columns(struct cuda_device *cuda, enum dtype dtype, const void *x,
   cuda_add_chunks(cuda, partial, chunks.count, columns, 1, &out);
 }
 
-/* One warp: lane sums of every 32nd element, then the lanes by a fixed tree. */
+/* One block: each thread sums every TOTAL_THREADS-th element, then lanes by a fixed tree, then warps in order. */
 template <typename O> KERNEL void add_total(const double *x, int64_t count, double scale, O *out) {
+  SHARED(double, warp_sums, TOTAL_THREADS / WARP);
   double sum = 0;
-  for (int64_t i = lane_of_thread(); i < count; i += WARP)
+  for (int64_t i = threadIdx.x; i < count; i += TOTAL_THREADS)
     sum += x[i];
   sum = warp_sum(sum);
   if (lane_of_thread() == 0)
+    warp_sums[warp_of_thread()] = sum;
+  block_barrier();
+  if (threadIdx.x == 0) {
+    for (int i = 1; i < TOTAL_THREADS / WARP; i++)
+      sum += warp_sums[i];
     *out += (O)(scale * sum);
+  }
 }
 
 void cuda_add_total(struct cuda_device *cuda, const double *x, int64_t count, double scale, double *out) {
-  LAUNCH((add_total<double>), 1, WARP, 0, cuda, x, count, scale, out);
+  LAUNCH((add_total<double>), 1, TOTAL_THREADS, 0, cuda, x, count, scale, out);
 }
 void cuda_add_total(struct cuda_device *cuda, const double *x, int64_t count, double scale, float *out) {
-  LAUNCH((add_total<float>), 1, WARP, 0, cuda, x, count, scale, out);
+  LAUNCH((add_total<float>), 1, TOTAL_THREADS, 0, cuda, x, count, scale, out);
 }

@@ -3,61 +3,77 @@
 #include "cuda/bag.h"
 #include "cuda/kernel.h"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, VECTOR = 4, PATCHES = 8 };
 
 /* ---- patchify */
 
-/* Without an index that is known at run time only, which would move the array to local memory. */
-DEVICE float of_channel(const float *x, int64_t channel) {
-  return channel == 0 ? x[0] : channel == 1 ? x[1] : x[2];
+/* value[channel][v] = (v/255 - mean) / std, every step rounded to fp32: divisions once per value, not per pixel. */
+DEVICE void make_values(const struct patchify *call, float *value) {
+#pragma unroll
+  for (int channel = 0; channel < 3; channel++)
+    for (int v = (int)threadIdx.x; v < 256; v += THREADS)
+      value[channel * 256 + v] = ((float)v / 255.0f - call->mean[channel]) / call->std[channel];
 }
 
-/* A thread per element of a patch row. (v/255 - mean) / std, every step rounded to fp32. */
-template <typename T> KERNEL void patch_elements(struct patchify call, int64_t grid_y, int64_t grid_x) {
-  const int64_t p = call.patch, length = 3 * p * p, pixels = call.height * call.width;
-  for (int64_t i = thread_of_grid(); i < call.batch * grid_y * grid_x * length; i += threads_of_grid()) {
-    const int64_t row = i / length, channel = i % length / (p * p), y = i / p % p, x = i % p;
-    const int64_t b = row / (grid_y * grid_x), patch_y = row / grid_x % grid_y, patch_x = row % grid_x;
-    const int64_t pixel = (patch_y * p + y) * call.width + patch_x * p + x;
-    float value;
-    if (call.image_dtype == DTYPE_U8) {
-      const float unit = (float)((const uint8_t *)call.images)[(b * pixels + pixel) * 3 + channel] / 255.0f;
-      value = (unit - of_channel(call.mean, channel)) / of_channel(call.std, channel);
-    } else {
-      value = ((const float *)call.images)[(b * 3 + channel) * pixels + pixel];
+/* A block per PATCHES patches, a thread per pixel. */
+template <typename T> KERNEL void patch_pixels(struct patchify call, unsigned grid_y, unsigned grid_x) {
+  SHARED(float, value, 3 * 256);
+  const unsigned p = (unsigned)call.patch, patches = (unsigned)call.batch * grid_y * grid_x;
+  const int64_t pixels = call.height * call.width;
+  make_values(&call, value);
+  block_barrier();
+  for (unsigned row = blockIdx.x * PATCHES; row < (blockIdx.x + 1) * PATCHES && row < patches; row++) {
+    const int64_t b = row / (grid_y * grid_x);
+    const int64_t corner = (int64_t)(row / grid_x % grid_y * p) * call.width + row % grid_x * p;
+    T *patch = (T *)call.patches + (int64_t)row * 3 * p * p;
+    for (unsigned i = threadIdx.x; i < p * p; i += THREADS) {
+      const int64_t pixel = corner + i / p * call.width + i % p;
+#pragma unroll
+      for (int channel = 0; channel < 3; channel++)
+        from_float(patch + channel * p * p + i,
+                   call.image_dtype == DTYPE_U8
+                       ? value[channel * 256 + ((const uint8_t *)call.images)[(b * pixels + pixel) * 3 + channel]]
+                       : ((const float *)call.images)[(b * 3 + channel) * pixels + pixel]);
     }
-    from_float((T *)call.patches + i, value);
   }
 }
 
 void cuda_patchify(struct device *self, const struct patchify *call) {
-  const int64_t grid_y = call->height / call->patch, grid_x = call->width / call->patch;
-  const int64_t count = call->batch * grid_y * grid_x * 3 * call->patch * call->patch;
+  const unsigned grid_y = (unsigned)(call->height / call->patch), grid_x = (unsigned)(call->width / call->patch);
   WITH_TYPE(T, call->dtype,
-            LAUNCH((patch_elements<T>), blocks_striding(count, THREADS), THREADS, 0, cuda_from_device(self), *call,
-                   grid_y, grid_x));
+            LAUNCH((patch_pixels<T>), blocks_for(call->batch * grid_y * grid_x, PATCHES), THREADS, 0,
+                   cuda_from_device(self), *call, grid_y, grid_x));
 }
 
 /* ---- image_embed */
 
-template <typename T> KERNEL void image_tokens(struct image_embed call) {
-  const int64_t tokens = 1 + call.kept, width = call.width;
-  for (int64_t i = thread_of_grid(); i < call.batch * tokens * width; i += threads_of_grid()) {
-    const int64_t b = i / width / tokens, t = i / width % tokens, c = i % width;
-    if (t == 0) {
-      call.x[i] = call.class_embedding[c] + call.position[c];
-    } else {
-      const int64_t patch = call.keep ? call.keep[b * call.kept + t - 1] : t - 1;
-      call.x[i] = to_float(((const T *)call.patches)[(b * call.grid + patch) * width + c]) +
-                  call.position[(1 + patch) * width + c];
-    }
+/* A warp per token. */
+template <typename T, int V> KERNEL void image_tokens(struct image_embed call) {
+  const int64_t tokens = 1 + call.kept, width = call.width, row = warp_of_grid();
+  if (row >= call.batch * tokens)
+    return;
+  const int64_t b = row / tokens, t = row % tokens;
+  const int64_t patch = t == 0 ? -1 : call.keep ? call.keep[b * call.kept + t - 1] : t - 1;
+  float x[V], position[V];
+  for (int64_t c = lane_of_thread() * V; c < width; c += WARP * V) {
+    load<V>(call.position, (1 + patch) * width + c, position);
+    if (t == 0)
+      load<V>(call.class_embedding, c, x);
+    else
+      load<V>((const T *)call.patches, (b * call.grid + patch) * width + c, x);
+#pragma unroll
+    for (int n = 0; n < V; n++)
+      x[n] += position[n];
+    store<V>(call.x, row * width + c, x);
   }
 }
 
 void cuda_image_embed(struct device *self, const struct image_embed *call) {
-  const int64_t count = call->batch * (1 + call->kept) * call->width;
+  const unsigned blocks = blocks_for(call->batch * (1 + call->kept), THREADS / WARP);
+  const bool fits =
+      call->width % VECTOR == 0 && aligned((const char *)call->patches, call->class_embedding, call->position, call->x);
   WITH_TYPE(T, call->dtype,
-            LAUNCH((image_tokens<T>), blocks_striding(count, THREADS), THREADS, 0, cuda_from_device(self), *call));
+            WITH_VECTOR(VECTOR, fits, LAUNCH((image_tokens<T, V>), blocks, THREADS, 0, cuda_from_device(self), *call)));
 }
 
 /* token[b, patch] = the token that the patch became; it holds -1 before. */
@@ -70,11 +86,17 @@ DEVICE int64_t token_of(const int32_t *token, const struct image_embed *call, in
   return token ? token[b * call->grid + patch] : 1 + patch;
 }
 
-template <typename T> KERNEL void patch_gradients(struct image_embed call, const int32_t *token) {
-  const int64_t width = call.width;
-  for (int64_t i = thread_of_grid(); i < call.batch * call.grid * width; i += threads_of_grid()) {
-    const int64_t b = i / width / call.grid, t = token_of(token, &call, b, i / width % call.grid);
-    from_float((T *)call.dpatches + i, t < 0 ? 0 : call.dx[(b * (1 + call.kept) + t) * width + i % width]);
+/* A warp per patch. */
+template <typename T, int V> KERNEL void patch_gradients(struct image_embed call, const int32_t *token) {
+  const int64_t width = call.width, row = warp_of_grid(), b = row / call.grid;
+  if (row >= call.batch * call.grid)
+    return;
+  const int64_t t = token_of(token, &call, b, row % call.grid);
+  float gradient[V] = {0};
+  for (int64_t c = lane_of_thread() * V; c < width; c += WARP * V) {
+    if (t >= 0)
+      load<V>(call.dx, (b * (1 + call.kept) + t) * width + c, gradient);
+    store<V>((T *)call.dpatches, row * width + c, gradient);
   }
 }
 
@@ -104,28 +126,39 @@ void cuda_image_embed_backward(struct device *self, const struct image_embed *ca
     runtime_fill_bytes(cuda, token, 0xff, bytes);
     LAUNCH(find_tokens, blocks_striding(call->batch * call->kept, THREADS), THREADS, 0, cuda, *call, token);
   }
-  const int64_t patches = call->batch * call->grid * call->width, positions = (1 + call->grid) * call->width;
+  const unsigned patch_blocks = blocks_for(call->batch * call->grid, THREADS / WARP);
+  const int64_t positions = (1 + call->grid) * call->width;
   if (call->dpatches)
     WITH_TYPE(T, call->dtype,
-              LAUNCH((patch_gradients<T>), blocks_striding(patches, THREADS), THREADS, 0, cuda, *call, token));
+              WITH_VECTOR(VECTOR, call->width % VECTOR == 0 && aligned(call->dx, (const char *)call->dpatches),
+                          LAUNCH((patch_gradients<T, V>), patch_blocks, THREADS, 0, cuda, *call, token)));
   if (call->dposition || call->dclass)
     LAUNCH(position_gradients, blocks_striding(positions, THREADS), THREADS, 0, cuda, *call, token);
 }
 
 /* ---- text_embed */
 
-KERNEL void text_tokens(struct text_embed call) {
-  const int64_t width = call.width;
-  for (int64_t i = thread_of_grid(); i < call.batch * call.tokens * width; i += threads_of_grid()) {
-    const int64_t b = i / width / call.tokens, t = i / width % call.tokens, c = i % width;
-    const int64_t id = call.ids[b * call.ids_stride + t];
-    call.x[i] = call.table[id * width + c] + call.position[t * width + c];
+/* A warp per token. */
+template <int V> KERNEL void text_tokens(struct text_embed call) {
+  const int64_t width = call.width, row = warp_of_grid(), t = row % call.tokens;
+  if (row >= call.batch * call.tokens)
+    return;
+  const int64_t id = call.ids[row / call.tokens * call.ids_stride + t];
+  float x[V], position[V];
+  for (int64_t c = lane_of_thread() * V; c < width; c += WARP * V) {
+    load<V>(call.table, id * width + c, x);
+    load<V>(call.position, t * width + c, position);
+#pragma unroll
+    for (int n = 0; n < V; n++)
+      x[n] += position[n];
+    store<V>(call.x, row * width + c, x);
   }
 }
 
 void cuda_text_embed(struct device *self, const struct text_embed *call) {
-  LAUNCH(text_tokens, blocks_striding(call->batch * call->tokens * call->width, THREADS), THREADS, 0,
-         cuda_from_device(self), *call);
+  const unsigned blocks = blocks_for(call->batch * call->tokens, THREADS / WARP);
+  WITH_VECTOR(VECTOR, call->width % VECTOR == 0 && aligned(call->table, call->position, call->x),
+              LAUNCH((text_tokens<V>), blocks, THREADS, 0, cuda_from_device(self), *call));
 }
 
 /* ids of the tokens in use, dense */

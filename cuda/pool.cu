@@ -28,22 +28,14 @@ template <typename T> KERNEL void pool_add(struct pool call) {
   }
 }
 
-template <typename T> KERNEL void pool_write(struct pool call) {
-  for (int64_t i = thread_of_grid(); i < call.batch * call.tokens * call.width; i += threads_of_grid()) {
-    const int64_t row = i / call.width, b = row / call.tokens;
-    ((T *)call.dx)[i] = row == pooled_row(&call, b) ? ((const T *)call.dout)[b * call.width + i % call.width] : (T)0;
-  }
-}
-
 void cuda_pool_backward(struct device *self, const struct pool *call) {
-  const int64_t pooled = call->batch * call->width;
-  if (call->accumulate)
-    WITH_TYPE(T, call->dtype,
-              LAUNCH((pool_add<T>), blocks_striding(pooled, THREADS), THREADS, 0, cuda_from_device(self), *call));
-  else
-    WITH_TYPE(T, call->dtype,
-              LAUNCH((pool_write<T>), blocks_striding(pooled * call->tokens, THREADS), THREADS, 0,
-                     cuda_from_device(self), *call));
+  struct cuda_device *cuda = cuda_from_device(self);
+  const int64_t pooled = call->batch * call->width, all = pooled * call->tokens;
+  WITH_TYPE(T, call->dtype, {
+    if (!call->accumulate)
+      runtime_fill_bytes(cuda, call->dx, 0, (size_t)all * sizeof(T));
+    LAUNCH((pool_add<T>), blocks_striding(pooled, THREADS), THREADS, 0, cuda, *call);
+  });
 }
 
 /* out[b,c] = mean over t >= first of x[b,t,c], summed in order of t */

@@ -6,20 +6,33 @@ enum { THREADS = 128, VECTOR = 4 };
 
 /* ---- forward */
 
-/* x_out = x + gamma branch at one place of a row, V columns. */
-template <typename T, int V> DEVICE void add_branch(const struct norm *call, int64_t row, int64_t column, float *x) {
-  const int64_t at = row * call->width + column;
-  load<V>(call->x, at, x);
-  if (!call->branch)
-    return;
-  float branch[V], gamma[V];
-  load<V>((const T *)call->branch, at, branch);
+DEVICE int column_of_pack(int pack) {
+  return (pack * WARP + lane_of_thread()) * VECTOR;
+}
+
+/* x += gamma branch, V columns from `column`. */
+template <int V> DEVICE void add_branch(const struct norm *call, int64_t column, const float *branch, float *x) {
+  float gamma[V];
   if (call->gamma)
     load<V>(call->gamma, column, gamma);
 #pragma unroll
   for (int n = 0; n < V; n++)
     x[n] += call->gamma ? gamma[n] * branch[n] : branch[n];
-  store<V>(call->x_out, at, x);
+}
+
+/* x becomes the sum, all of a row at once: every load is under way before the first addition waits for one. */
+template <typename T, int PACKS> DEVICE void take_branch(const struct norm *call, int64_t row, float x[][VECTOR]) {
+  float branch[PACKS][VECTOR];
+#pragma unroll
+  for (int p = 0; p < PACKS; p++)
+    if (column_of_pack(p) < call->width)
+      load<VECTOR>((const T *)call->branch, row * call->width + column_of_pack(p), branch[p]);
+#pragma unroll
+  for (int p = 0; p < PACKS; p++)
+    if (column_of_pack(p) < call->width) {
+      add_branch<VECTOR>(call, column_of_pack(p), branch[p], x[p]);
+      store<VECTOR>(call->x_out, row * call->width + column_of_pack(p), x[p]);
+    }
 }
 
 template <typename Y, int V>
@@ -47,19 +60,23 @@ DEVICE float deviation_inverse(float squares, int64_t width) {
 }
 
 /* PACKS vectors of a row in each lane. */
-template <typename T, typename Y, int PACKS> KERNEL_THREADS(THREADS, 4) void norm_in_registers(struct norm call) {
+template <typename T, typename Y, int PACKS>
+KERNEL_THREADS(THREADS, PACKS > 8 ? 3 : 4)
+void norm_in_registers(struct norm call) {
   const int64_t row = warp_of_grid();
   if (row >= call.rows)
     return;
   float x[PACKS][VECTOR], sum = 0, squares = 0;
 #pragma unroll
-  for (int p = 0; p < PACKS; p++) {
-    const int64_t column = (p * WARP + lane_of_thread()) * VECTOR;
-    if (column < call.width) {
-      add_branch<T, VECTOR>(&call, row, column, x[p]);
+  for (int p = 0; p < PACKS; p++)
+    if (column_of_pack(p) < call.width)
+      load<VECTOR>(call.x, row * call.width + column_of_pack(p), x[p]);
+  if (call.branch)
+    take_branch<T, PACKS>(&call, row, x);
+#pragma unroll
+  for (int p = 0; p < PACKS; p++)
+    if (column_of_pack(p) < call.width)
       sum += (x[p][0] + x[p][1]) + (x[p][2] + x[p][3]);
-    }
-  }
   if (!call.y)
     return;
   const float mean = warp_sum(sum) / (float)call.width;
@@ -67,15 +84,13 @@ template <typename T, typename Y, int PACKS> KERNEL_THREADS(THREADS, 4) void nor
   for (int p = 0; p < PACKS; p++)
 #pragma unroll
     for (int n = 0; n < VECTOR; n++)
-      if ((p * WARP + lane_of_thread()) * VECTOR < call.width)
+      if (column_of_pack(p) < call.width)
         squares += (x[p][n] - mean) * (x[p][n] - mean);
   const float rstd = deviation_inverse(warp_sum(squares), call.width);
 #pragma unroll
-  for (int p = 0; p < PACKS; p++) {
-    const int64_t column = (p * WARP + lane_of_thread()) * VECTOR;
-    if (column < call.width)
-      write_norm<Y, VECTOR>(&call, row, column, x[p], mean, rstd);
-  }
+  for (int p = 0; p < PACKS; p++)
+    if (column_of_pack(p) < call.width)
+      write_norm<Y, VECTOR>(&call, row, column_of_pack(p), x[p], mean, rstd);
   keep_statistics(&call, row, mean, rstd);
 }
 
@@ -83,9 +98,14 @@ template <typename T, typename Y> KERNEL void norm_of_any_width(struct norm call
   const int64_t row = warp_of_grid();
   if (row >= call.rows)
     return;
-  float sum = 0, squares = 0, x;
+  float sum = 0, squares = 0, x, branch;
   for (int64_t c = lane_of_thread(); c < call.width; c += WARP) {
-    add_branch<T, 1>(&call, row, c, &x);
+    x = call.x[row * call.width + c];
+    if (call.branch) {
+      branch = to_float(((const T *)call.branch)[row * call.width + c]);
+      add_branch<1>(&call, c, &branch, &x);
+      call.x_out[row * call.width + c] = x;
+    }
     sum += x;
   }
   if (!call.y)

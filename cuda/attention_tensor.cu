@@ -6,51 +6,22 @@
  * the result is the same each time. Rows in shared memory are 16 bytes longer than they need be, which keeps eight of
  * them on different banks. */
 #include "cuda/attention.h"
-#include "cuda/tensor.h"
+#include "cuda/tile.h"
 
-enum { WARPS = 4, THREADS = WARPS * WARP, TILE = 64, PIECE = 8 /* elements of 16 bytes */, GROUP = 32 };
+enum { WARPS = 4, THREADS = WARPS * WARP, TILE = 64, GROUP = 32 };
 #define MASKED (-1e30f)
-
-/* [TILE][D + PIECE] of rows from .. that exist, else 0. */
-template <int D> DEVICE void fetch_tile(bf16 *tile, const bf16 *from, int64_t stride, int64_t rows, int64_t width) {
-  for (int i = (int)threadIdx.x; i < TILE * (D / PIECE); i += THREADS) {
-    const int row = i / (D / PIECE), column = i % (D / PIECE) * PIECE;
-    const bool exists = row < rows && column < width;
-    copy_async(tile + row * (D + PIECE) + column, exists ? from + row * stride + column : from, exists);
-  }
-}
-
-/* The left operand: rows first .. first+15 of a tile, columns 16 step .. */
-template <int D> DEVICE void load_left(unsigned *a, const bf16 *tile, int first, int step) {
-  const int lane = lane_of_thread(), matrix = lane / 8;
-  load_matrices(a, tile + (first + matrix % 2 * 8 + lane % 8) * (D + PIECE) + step * 16 + matrix / 2 * 8);
-}
-/* Right operands of two products: 16 rows of the tile as columns, columns 16 step .. as what is summed over. */
-template <int D> DEVICE void load_rows_as_columns(unsigned *b, const bf16 *tile, int first, int step) {
-  const int lane = lane_of_thread(), matrix = lane / 8;
-  load_matrices(b, tile + (first + matrix / 2 * 8 + lane % 8) * (D + PIECE) + step * 16 + matrix % 2 * 8);
-}
-/* Right operands of two products: 16 rows of the tile as what is summed over, columns `column` .. +15. */
-template <int D> DEVICE void load_rows(unsigned *b, const bf16 *tile, int first, int column) {
-  const int lane = lane_of_thread(), matrix = lane / 8;
-  load_matrices_transposed(b, tile + (first + matrix % 2 * 8 + lane % 8) * (D + PIECE) + column + matrix / 2 * 8);
-}
 
 /* product[n] (16 x 8 each) = 16 rows of `left` . COLUMNS rows of `right` from `first`, over D. */
 template <int D, int COLUMNS>
 DEVICE void multiply_rows(float product[][4], const bf16 *left, int left_first, const bf16 *right, int first) {
-#pragma unroll
-  for (int n = 0; n < COLUMNS / 8; n++)
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      product[n][i] = 0;
+  clear_fragments<COLUMNS / 8>(product);
 #pragma unroll
   for (int step = 0; step < D / 16; step++) {
     unsigned a[4], b[4];
-    load_left<D>(a, left, left_first, step);
+    load_left<D>(a, left, left_first, step * 16);
 #pragma unroll
     for (int n = 0; n < COLUMNS / 8; n += 2) {
-      load_rows_as_columns<D>(b, right, first + n * 8, step);
+      load_rows_as_columns<D>(b, right, first + n * 8, step * 16);
       mma_bf16(product[n], a, b);
       mma_bf16(product[n + 1], a, b + 2);
     }
@@ -98,14 +69,6 @@ DEVICE float row_max(float x) {
 DEVICE float row_sum(float x) {
   x += shuffle_xor(x, 1);
   return x + shuffle_xor(x, 2);
-}
-
-template <int D> DEVICE void clear(float sum[][4]) {
-#pragma unroll
-  for (int n = 0; n < D / 8; n++)
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      sum[n][i] = 0;
 }
 
 DEVICE int64_t tiles_for(int64_t rows) {
@@ -161,22 +124,23 @@ template <int D> KERNEL_THREADS(THREADS, D <= 64 ? 3 : 2) void tensor_forward(st
   const int64_t first = (int64_t)blockIdx.y * TILE, width = call.head_width;
   const bf16 *k = (const bf16 *)call.k + head.kv, *v = (const bf16 *)call.v + head.kv;
   const int64_t tiles = tiles_for(keys_seen(&call, &head, first));
-  fetch_tile<D>(queries, (const bf16 *)call.q + head.q + first * call.q_stride, call.q_stride, call.queries - first,
-                width);
-  fetch_tile<D>(stages, k, call.kv_stride, call.tokens, width);
-  fetch_tile<D>(stages + TILE_ELEMENTS, v, call.kv_stride, call.tokens, width);
+  fetch_tile<THREADS, TILE, D>(queries, (const bf16 *)call.q + head.q + first * call.q_stride, call.q_stride,
+                               call.queries - first, width);
+  fetch_tile<THREADS, TILE, D>(stages, k, call.kv_stride, call.tokens, width);
+  fetch_tile<THREADS, TILE, D>(stages + TILE_ELEMENTS, v, call.kv_stride, call.tokens, width);
   copy_commit();
   const int64_t row = first + warp_of_thread() * 16 + lane_of_thread() / 4;
   const int64_t visible[2] = {visible_keys(&call, head.sample, row), visible_keys(&call, head.sample, row + 8)};
   const float factor = LOG2_E / sqrtf((float)width);
   float out[D / 8][4], largest[2] = {MASKED, MASKED}, sum[2] = {0, 0};
-  clear<D>(out);
+  clear_fragments<D / 8>(out);
   for (int64_t tile = 0; tile < tiles; tile++) {
     const int64_t next = (tile + 1) * TILE;
     bf16 *after = stages + (tile + 1) % 2 * 2 * TILE_ELEMENTS;
     if (tile + 1 < tiles) {
-      fetch_tile<D>(after, k + next * call.kv_stride, call.kv_stride, call.tokens - next, width);
-      fetch_tile<D>(after + TILE_ELEMENTS, v + next * call.kv_stride, call.kv_stride, call.tokens - next, width);
+      fetch_tile<THREADS, TILE, D>(after, k + next * call.kv_stride, call.kv_stride, call.tokens - next, width);
+      fetch_tile<THREADS, TILE, D>(after + TILE_ELEMENTS, v + next * call.kv_stride, call.kv_stride, call.tokens - next,
+                                   width);
     }
     copy_commit();
     copy_wait<1>();
@@ -234,10 +198,11 @@ template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct a
   const int64_t first = (int64_t)blockIdx.y * TILE, width = call.head_width, out_stride = call.heads * width;
   const bf16 *k = (const bf16 *)call.k + head.kv, *v = (const bf16 *)call.v + head.kv;
   const int64_t tiles = tiles_for(keys_seen(&call, &head, first)), left = call.queries - first;
-  fetch_tile<D>(queries, (const bf16 *)call.q + head.q + first * call.q_stride, call.q_stride, left, width);
-  fetch_tile<D>(douts, (const bf16 *)call.dout + head.out + first * out_stride, out_stride, left, width);
-  fetch_tile<D>(stages, k, call.kv_stride, call.tokens, width);
-  fetch_tile<D>(stages + TILE_ELEMENTS, v, call.kv_stride, call.tokens, width);
+  fetch_tile<THREADS, TILE, D>(queries, (const bf16 *)call.q + head.q + first * call.q_stride, call.q_stride, left,
+                               width);
+  fetch_tile<THREADS, TILE, D>(douts, (const bf16 *)call.dout + head.out + first * out_stride, out_stride, left, width);
+  fetch_tile<THREADS, TILE, D>(stages, k, call.kv_stride, call.tokens, width);
+  fetch_tile<THREADS, TILE, D>(stages + TILE_ELEMENTS, v, call.kv_stride, call.tokens, width);
   copy_commit();
   const int own = warp_of_thread() * 16;
   const int64_t row = first + own + lane_of_thread() / 4;
@@ -251,13 +216,14 @@ template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct a
     lse[half] = exists ? LOG2_E * call.lse[head.lse + query] : 0;
     mean[half] = exists ? mean_of[head.lse + query] : 0;
   }
-  clear<D>(dq);
+  clear_fragments<D / 8>(dq);
   for (int64_t tile = 0; tile < tiles; tile++) {
     const int64_t next = (tile + 1) * TILE;
     bf16 *after = stages + (tile + 1) % 2 * 2 * TILE_ELEMENTS;
     if (tile + 1 < tiles) {
-      fetch_tile<D>(after, k + next * call.kv_stride, call.kv_stride, call.tokens - next, width);
-      fetch_tile<D>(after + TILE_ELEMENTS, v + next * call.kv_stride, call.kv_stride, call.tokens - next, width);
+      fetch_tile<THREADS, TILE, D>(after, k + next * call.kv_stride, call.kv_stride, call.tokens - next, width);
+      fetch_tile<THREADS, TILE, D>(after + TILE_ELEMENTS, v + next * call.kv_stride, call.kv_stride, call.tokens - next,
+                                   width);
     }
     copy_commit();
     copy_wait<1>();
@@ -310,24 +276,28 @@ void tensor_key_gradients(struct attention call, const float *mean_of) {
   const bf16 *q = (const bf16 *)call.q + head.q, *dout = (const bf16 *)call.dout + head.out;
   const int64_t tiles = tiles_for(call.queries), left = call.tokens - first;
   const int64_t begin = call.causal && !call.position ? first / TILE : 0; /* no earlier query sees these keys */
-  fetch_tile<D>(keys, (const bf16 *)call.k + head.kv + first * call.kv_stride, call.kv_stride, left, width);
-  fetch_tile<D>(values, (const bf16 *)call.v + head.kv + first * call.kv_stride, call.kv_stride, left, width);
+  fetch_tile<THREADS, TILE, D>(keys, (const bf16 *)call.k + head.kv + first * call.kv_stride, call.kv_stride, left,
+                               width);
+  fetch_tile<THREADS, TILE, D>(values, (const bf16 *)call.v + head.kv + first * call.kv_stride, call.kv_stride, left,
+                               width);
   const int64_t start = begin * TILE;
-  fetch_tile<D>(stages, q + start * call.q_stride, call.q_stride, call.queries - start, width);
-  fetch_tile<D>(stages + TILE_ELEMENTS, dout + start * out_stride, out_stride, call.queries - start, width);
+  fetch_tile<THREADS, TILE, D>(stages, q + start * call.q_stride, call.q_stride, call.queries - start, width);
+  fetch_tile<THREADS, TILE, D>(stages + TILE_ELEMENTS, dout + start * out_stride, out_stride, call.queries - start,
+                               width);
   copy_commit();
   const int own = warp_of_thread() * 16;
   const int64_t row = first + own + lane_of_thread() / 4;
   const float scale = 1 / sqrtf((float)width), factor = LOG2_E * scale;
   float dk[D / 8][4], dv[D / 8][4];
-  clear<D>(dk);
-  clear<D>(dv);
+  clear_fragments<D / 8>(dk);
+  clear_fragments<D / 8>(dv);
   for (int64_t tile = begin; tile < tiles; tile++) {
     const int64_t next = (tile + 1) * TILE;
     bf16 *after = stages + (tile + 1 - begin) % 2 * 2 * TILE_ELEMENTS;
     if (tile + 1 < tiles) {
-      fetch_tile<D>(after, q + next * call.q_stride, call.q_stride, call.queries - next, width);
-      fetch_tile<D>(after + TILE_ELEMENTS, dout + next * out_stride, out_stride, call.queries - next, width);
+      fetch_tile<THREADS, TILE, D>(after, q + next * call.q_stride, call.q_stride, call.queries - next, width);
+      fetch_tile<THREADS, TILE, D>(after + TILE_ELEMENTS, dout + next * out_stride, out_stride, call.queries - next,
+                                   width);
     }
     copy_commit();
     copy_wait<1>();

@@ -34,6 +34,8 @@ template <typename T, int V> KERNEL void bag_sum(struct bag bag) {
 }
 
 void cuda_bag_sum(struct cuda_device *cuda, const struct bag *bag) {
+  if (bag_tensor_sum(cuda, bag))
+    return;
   WITH_TYPE(T, bag->dtype,
             WITH_VECTOR(8, bag->width % 8 == 0 && aligned((const char *)bag->table, (char *)bag->out),
                         LAUNCH((bag_sum<T, V>), blocks_for(bag->count, THREADS / WARP), THREADS, 0, cuda, *bag)));
@@ -58,6 +60,8 @@ template <typename T, int V> KERNEL void bag_dot(struct bag bag) {
 }
 
 void cuda_bag_dot(struct cuda_device *cuda, const struct bag *bag) {
+  if (bag_tensor_dot(cuda, bag))
+    return;
   const unsigned blocks = blocks_for(bag->count * bag->entries, THREADS / WARP);
   WITH_TYPE(T, bag->dtype,
             WITH_VECTOR(8, bag->width % 8 == 0 && aligned((const char *)bag->table, (const char *)bag->rows),
@@ -138,6 +142,8 @@ KERNEL void join_pieces(struct scatter s, int64_t pieces) {
 }
 
 void cuda_bag_scatter(struct cuda_device *cuda, const struct bag *bag) {
+  if (bag_tensor_scatter(cuda, bag))
+    return;
   struct scatter s = {*bag, bag->count * bag->entries, NULL, NULL, NULL};
   const int64_t pieces = (s.total + PIECE - 1) / PIECE;
   if (!pieces)

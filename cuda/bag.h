@@ -22,4 +22,9 @@ struct bag {
 void cuda_bag_sum(struct cuda_device *cuda, const struct bag *bag);
 void cuda_bag_dot(struct cuda_device *cuda, const struct bag *bag);
 void cuda_bag_scatter(struct cuda_device *cuda, const struct bag *bag);
+
+/* The same by tensor cores, for small tables of bf16; false where it has no form for that bag. */
+bool bag_tensor_sum(struct cuda_device *cuda, const struct bag *bag);
+bool bag_tensor_dot(struct cuda_device *cuda, const struct bag *bag);
+bool bag_tensor_scatter(struct cuda_device *cuda, const struct bag *bag);
 #endif

@@ -31,11 +31,11 @@ awk '$7 > 0 { print $1, $2, $7, "local-memory accesses" }' "$work/table" >"$work
 result "no kernel uses local memory" "$work/bad"
 awk '$8 > 0 { print $1, $2 }' "$work/table" >"$work/bad"
 result "no float atomics" "$work/bad"
-awk '$2 ~ /tensor_(forward|query|key)/ {
+awk '$2 ~ /tensor_(forward|query|key|bag_s)/ {
     seen++; if (!$3 || !$4 || !$5) print $1, $2, "HMMA", $3, "LDSM", $4, "LDGSTS", $5
   }
   END { if (!seen) print "no such kernel" }' "$work/table" >"$work/bad"
-result "attention uses tensor cores, ldmatrix and asynchronous copies" "$work/bad"
+result "attention and small memory tables use tensor cores, ldmatrix and asynchronous copies" "$work/bad"
 awk '$2 ~ /norm_(gradients_)?in_registers|adamw_stepILi4|(bag_sum|bag_dot)I.Li8/ { seen++; if (!$6) print $1, $2 }
   END { if (!seen) print "no such kernel" }' \
   "$work/table" >"$work/bad"

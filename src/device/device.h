@@ -159,7 +159,7 @@ struct text_embed {
  * weight = softmax over those knn sums. index i32, weight fp32, both [N, H, knn], best first; an index is a slot even
  * where scores are NaN. Products of bf16 operands, fp32 accumulation, scores kept in fp32. backward: from dweight
  * [N,H,knn] (fp32): the softmax's gradient, then dqueries (compute dtype, written) and dkeys (added). No gradient
- * through the selection. */
+ * through the selection. In bf16 the backward may round the softmax's gradient to 16 bits of mantissa. */
 enum { MEMORY_KNN_MAX = 256 };
 struct memory_select {
   int64_t rows, heads, n_keys, knn, half;
@@ -173,7 +173,7 @@ struct memory_select {
 };
 /* out[n,:] = sum_j weight[n,j] * values[index[n,j],:], j < entries = H*knn; values [slots, V], out [N, V] compute
  * dtype, fp32 sums. backward: dvalues[slot,:] += sum over its entries, in order of (n,j), of weight * dout[n,:];
- * dweight[n,j] = <dout[n,:], values[index]>, written. */
+ * dweight[n,j] = <dout[n,:], values[index]>, written. In bf16 a device may round weights to 16 bits of mantissa. */
 struct memory_read {
   int64_t rows, entries, slots, width;
   enum dtype dtype;

@@ -38,21 +38,22 @@ static enum status load(void) {
   return STATUS_OK;
 }
 
-static void identify(struct device *self, uint8_t id[DEVICE_ID_BYTES]) {
+static enum status identify(struct device *self, uint8_t id[DEVICE_ID_BYTES]) {
   (void)self;
+  TRY(load());
   int number;
   struct cudaDeviceProp properties;
   CUDA_CHECK(cudaGetDevice(&number));
   CUDA_CHECK(cudaGetDeviceProperties(&properties, number));
   static_assert(sizeof properties.uuid == DEVICE_ID_BYTES, "a UUID has 16 bytes");
   memcpy(id, &properties.uuid, DEVICE_ID_BYTES);
+  return STATUS_OK;
 }
 
 static enum status make_group(struct device *self, uint8_t group[DEVICE_GROUP_BYTES]) {
   (void)self;
   static_assert(sizeof(ncclUniqueId) == DEVICE_GROUP_BYTES, "what NCCL's ranks join with");
   ncclUniqueId id;
-  TRY(load());
   const ncclResult_t result = nccl.ncclGetUniqueId(&id);
   if (result != ncclSuccess)
     return error_set(STATUS_SYSTEM, "NCCL: %s", nccl.ncclGetErrorString(result));
@@ -64,7 +65,6 @@ static enum status join(struct device *self, const uint8_t group[DEVICE_GROUP_BY
   struct cuda_device *cuda = cuda_from_device(self);
   ncclUniqueId id;
   memcpy(&id, group, sizeof id);
-  TRY(load());
   struct collective *collective = (struct collective *)memory_allocate(sizeof *collective, "NCCL");
   const ncclResult_t result = nccl.ncclCommInitRank(&collective->group, size, id, rank);
   if (result != ncclSuccess) {

@@ -385,9 +385,10 @@ struct device_operations {
 /* Sums over ranks that have a device each, made by the devices themselves. */
 enum { DEVICE_ID_BYTES = 16, DEVICE_GROUP_BYTES = 128 };
 struct device_collectives {
-  /* What tells this device from others in the cluster: two ranks on one device must use MPI instead. */
-  void (*identify)(struct device *self, uint8_t id[DEVICE_ID_BYTES]);
-  /* Rank 0 makes what the others join with. STATUS_SYSTEM when the library does not load or start. */
+  /* What tells this device from others in the cluster: two ranks on one device must use MPI instead. STATUS_SYSTEM when
+   * the library does not load: a rank without it must not leave the others waiting in join. */
+  enum status (*identify)(struct device *self, uint8_t id[DEVICE_ID_BYTES]);
+  /* Rank 0 makes what the others join with. STATUS_SYSTEM when the library does not start. */
   enum status (*make_group)(struct device *self, uint8_t group[DEVICE_GROUP_BYTES]);
   enum status (*join)(struct device *self, const uint8_t group[DEVICE_GROUP_BYTES], int rank,
                       int size); /* collective */

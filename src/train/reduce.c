@@ -44,11 +44,10 @@ static void assign(struct reducer *reducer, int64_t bucket_elements) {
 }
 
 /* Whether each rank has a device of its own. Collective. */
-static bool devices_differ(struct device *device) {
-  uint8_t mine[DEVICE_ID_BYTES], *all = memory_allocate((size_t)comm_size() * DEVICE_ID_BYTES, "device identities");
+static bool devices_differ(const uint8_t mine[DEVICE_ID_BYTES]) {
+  uint8_t *all = memory_allocate((size_t)comm_size() * DEVICE_ID_BYTES, "device identities");
   bool differ = true;
-  device->collectives->identify(device, mine);
-  comm_all_gather(mine, all, sizeof mine);
+  comm_all_gather(mine, all, DEVICE_ID_BYTES);
   for (int a = 0; a < comm_size(); a++)
     for (int b = 0; b < a; b++)
       differ = differ && memcmp(all + a * DEVICE_ID_BYTES, all + b * DEVICE_ID_BYTES, DEVICE_ID_BYTES) != 0;
@@ -58,10 +57,11 @@ static bool devices_differ(struct device *device) {
 
 /* Why the devices' own sums cannot be used is a message, not an error: MPI does it, too. Collective. */
 static enum status join_devices(struct device *device) {
-  uint8_t group[DEVICE_GROUP_BYTES] = {0};
+  uint8_t group[DEVICE_GROUP_BYTES] = {0}, mine[DEVICE_ID_BYTES];
   const bool any = device->collectives != NULL;
   TRY(comm_agree(any ? STATUS_OK : error_set(STATUS_SYSTEM, "the device has no collectives of its own")));
-  if (!devices_differ(device))
+  TRY(comm_agree(device->collectives->identify(device, mine)));
+  if (!devices_differ(mine))
     return error_set(STATUS_SYSTEM, "several ranks share a device");
   TRY(comm_agree(comm_rank() == 0 ? device->collectives->make_group(device, group) : STATUS_OK));
   comm_broadcast(group, sizeof group, 0);

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { ROUNDS = 8, FAILURES_PRINTED = 4, GRADIENTS_TRIED = 16 };
+enum { FAILURES_PRINTED = 4, GRADIENTS_TRIED = 16 };
 
 struct conformance_block {
   struct conformance_block *next;
@@ -243,11 +243,12 @@ void conformance_check_gradient(struct conformance *c, const char *what, double 
 
 /* ---- running */
 
-static bool run_case(struct device *device, const struct conformance_case *one, enum dtype dtype, int number) {
+static bool run_case(struct device *device, const struct conformance_case *one, enum dtype dtype, int rounds,
+                     int number) {
   char name[96];
   snprintf(name, sizeof name, "%s %s", one->name, dtype_name(dtype));
   struct conformance c = {.device = device, .name = name};
-  for (int round = 0; round < ROUNDS; round++) {
+  for (int round = 0; round < rounds; round++) {
     c.seed = 1000 * (uint64_t)number + (uint64_t)round;
     c.drawn = 0;
     c.shape[0] = '\0';
@@ -259,11 +260,11 @@ static bool run_case(struct device *device, const struct conformance_case *one, 
   return c.failures == 0;
 }
 
-int conformance_run(struct device *device, const struct conformance_case *cases, int *number) {
+int conformance_run(struct device *device, const struct conformance_case *cases, int rounds, int *number) {
   int failed = 0;
   for (; cases->name; cases++)
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
-      failed += !run_case(device, cases, dtype, ++*number);
+      failed += !run_case(device, cases, dtype, rounds, ++*number);
   return failed;
 }
 

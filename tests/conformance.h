@@ -81,7 +81,9 @@ void conformance_require(struct conformance *c, bool condition, const char *what
 void conformance_check_gradient(struct conformance *c, const char *what, double (*loss)(void *context), void *context,
                                 double *x, const double *gradient, int64_t count);
 
-/* Runs a list; prints one TAP line per case and dtype, numbered on from *number. Returns the number of failed ones. */
-int conformance_run(struct device *device, const struct conformance_case *cases, int *number);
+/* Runs a list, each case on `rounds` shapes; prints one TAP line per case and dtype, numbered on from *number. Returns
+ * the number of failed ones. */
+enum { CONFORMANCE_ROUNDS = 8 };
+int conformance_run(struct device *device, const struct conformance_case *cases, int rounds, int *number);
 
 #endif

@@ -57,15 +57,10 @@ void tiny_batch_release(struct tiny_batch *batch) {
     memory_release(blocks[i]);
 }
 
-struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches,
-                              uint64_t seed, const char *train) {
-  struct clip_config config;
+struct model *tiny_model_create(struct device *device, const struct clip_config *config, enum dtype dtype,
+                                struct model_switches switches, uint64_t seed, const char *train) {
   struct model *model;
-  if (config_parse(json, "test", &config) != STATUS_OK)
-    fatal("%s", error_message());
-  config.vision.memory.meta_init = config.text.memory.meta_init =
-      true; /* keys far enough apart that small changes do not select other slots */
-  if (model_create(&config, device, dtype, switches, &model) != STATUS_OK ||
+  if (model_create(config, device, dtype, switches, &model) != STATUS_OK ||
       model_set_trainable(model, (const char *[]){train}, 1) != STATUS_OK)
     fatal("%s", error_message());
   parameters_allocate(&model->parameters, true);

@@ -1,5 +1,4 @@
-/* Small models for tests: built from a JSON configuration, run on float images and ids, with the gradient of a linear
- * function of both features. */
+/* Small models for tests, run on float images and ids, with the gradient of a linear function of both features. */
 #ifndef MEMCLIP_TESTS_TINY_MODEL_H
 #define MEMCLIP_TESTS_TINY_MODEL_H
 #include "model/model.h"
@@ -17,6 +16,10 @@ struct tiny_batch tiny_batch_make(const struct clip_config *config, int count, u
 /* Leaves out all but `kept` patches of each image, others for each. */
 void tiny_batch_drop_patches(struct tiny_batch *batch, int grid, int kept);
 void tiny_batch_release(struct tiny_batch *batch);
+struct model *tiny_model_create(struct device *device, const struct clip_config *config, enum dtype dtype,
+                                struct model_switches switches, uint64_t seed, const char *train);
+/* The same from a JSON configuration (tiny_parse.c), with keys far enough apart that small changes do not select other
+ * slots. */
 struct model *tiny_model_open(struct device *device, const char *json, enum dtype dtype, struct model_switches switches,
                               uint64_t seed, const char *train);
 /* Features [count,E] each; with `gradients`, the gradient arena is zeroed and filled. Returns L. */

@@ -1,12 +1,11 @@
-/* Softmax attention in fp32 arithmetic, for every shape and dtype; attention_tensor.cu has the calls that tensor cores
- * can do, and this is their twin of the same formulas:
- *   P = exp(scale q k - lse), dP = dout v, D = sum P dP, dS = scale P (dP - D), dq = dS k, dk = dS' q, dv = P' dout.
- * A block holds a tile of 32 rows of two operands in shared memory; a lane owns one of them for the products, and
+/* Softmax attention in fp32 arithmetic, for every dtype and heads of up to 128 columns; attention_tensor.cu has the
+ * calls that tensor cores can do, and this is their twin of the same formulas; attention_wide.cu has wider heads. P =
+ * exp(scale q k - lse), dP = dout v, D = sum P dP = <dout, out>, dS = scale P (dP - D), dq = dS k, dk = dS' q, dv = P'
+ * dout. A block holds a tile of 32 rows of two operands in shared memory; a lane owns one of them for the products, and
  * columns of the results. */
 #include "cuda/attention.h"
 
 enum { WARPS = 4, OWN = 4, OWN_ROWS = WARPS * OWN, WIDTH_MAX = 128, COLUMNS = WIDTH_MAX / WARP };
-#define MASKED (-1e30f)
 
 /* A tile of rows as fp32, each `width` + 1 apart so that a column is free of bank conflicts; rows beyond `rows` are 0.
  */
@@ -98,12 +97,24 @@ template <typename T> KERNEL void attention_forward(struct attention call) {
   }
 }
 
-/* dq, and D of each query for the other half. With sums over the keys seen: D = sum P dP, dq = scale (sum P dP k - D
- * sum P k). */
-template <typename T> KERNEL void attention_query_gradients(struct attention call, float *mean_of_query) {
+/* mean_of[b,h,i] = <dout, out> of a query, which is sum P dP; a warp each. */
+template <typename T> KERNEL void dot_outputs(struct attention call, float *mean_of) {
+  const int64_t item = warp_of_grid(), query = item % call.queries, number = item / call.queries;
+  if (item >= call.batch * call.heads * call.queries)
+    return;
+  const int64_t at = head_of(&call, number).out + query * call.heads * call.head_width;
+  float sum = 0;
+  for (int64_t c = lane_of_thread(); c < call.head_width; c += WARP)
+    sum += to_float(((const T *)call.out)[at + c]) * to_float(((const T *)call.dout)[at + c]);
+  sum = warp_sum(sum);
+  if (lane_of_thread() == 0)
+    mean_of[item] = sum;
+}
+
+/* dq: a warp owns OWN queries, a lane a key of the tile. */
+template <typename T> KERNEL void attention_query_gradients(struct attention call, const float *mean_of) {
   SHARED_DYNAMIC(float, memory);
-  SHARED(float, p, WARPS *WARP);
-  SHARED(float, product, WARPS *WARP);
+  SHARED(float, ds, WARPS *WARP);
   const int width = (int)call.head_width, row = width + 1, lane = lane_of_thread(), warp = warp_of_thread();
   float *keys = memory, *values = keys + WARP * row, *queries = values + WARP * row, *douts = queries + OWN_ROWS * row;
   const struct head head = head_of(&call, blockIdx.x);
@@ -114,12 +125,10 @@ template <typename T> KERNEL void attention_query_gradients(struct attention cal
             width, LOG2_E * scale);
   load_tile(douts, OWN_ROWS, (const T *)call.dout + head.out + first * out_stride, out_stride, call.queries - first,
             width, 1);
-  float mean[OWN], with_product[OWN][COLUMNS], plain[OWN][COLUMNS];
-  for (int n = 0; n < OWN; n++) {
-    mean[n] = 0;
+  float dq[OWN][COLUMNS];
+  for (int n = 0; n < OWN; n++)
     for (int c = 0; c < COLUMNS; c++)
-      with_product[n][c] = plain[n][c] = 0;
-  }
+      dq[n][c] = 0;
   const int64_t seen = visible_keys(&call, head.sample, smaller(first + OWN_ROWS, call.queries) - 1);
   for (int64_t key = 0; key < seen; key += WARP) {
     block_barrier();
@@ -129,35 +138,27 @@ template <typename T> KERNEL void attention_query_gradients(struct attention cal
 #pragma unroll
     for (int n = 0; n < OWN; n++) {
       const int own = warp * OWN + n;
-      const int64_t query = first + own;
-      const bool visible = query < call.queries && key + lane < visible_keys(&call, head.sample, query);
+      const int64_t query = smaller(first + own, call.queries - 1);
       const float score = dot_rows(queries + own * row, keys + lane * row, width);
-      const float probability = visible ? exp2f(score - LOG2_E * call.lse[head.lse + query]) : 0;
-      p[warp * WARP + lane] = probability;
-      product[warp * WARP + lane] = probability * dot_rows(douts + own * row, values + lane * row, width);
+      const bool visible = first + own < call.queries && key + lane < visible_keys(&call, head.sample, query);
+      const float p = visible ? exp2f(score - LOG2_E * call.lse[head.lse + query]) : 0;
+      ds[warp * WARP + lane] =
+          p * (dot_rows(douts + own * row, values + lane * row, width) - mean_of[head.lse + query]);
       warp_barrier();
-      mean[n] += product[warp * WARP + lane];
-      add_rows(with_product[n], product + warp * WARP, keys, width);
-      add_rows(plain[n], p + warp * WARP, keys, width);
+      add_rows(dq[n], ds + warp * WARP, keys, width);
       warp_barrier();
     }
   }
 #pragma unroll
   for (int n = 0; n < OWN; n++) {
     const int64_t query = first + warp * OWN + n;
-    const float d = warp_sum(mean[n]);
-    if (query >= call.queries)
-      continue;
-    if (lane == 0)
-      mean_of_query[head.lse + query] = d;
-    for (int c = 0; c < COLUMNS; c++)
-      with_product[n][c] -= d * plain[n][c];
-    store_row((T *)call.dq + head.q + query * call.q_stride, with_product[n], scale, width);
+    if (query < call.queries)
+      store_row((T *)call.dq + head.q + query * call.q_stride, dq[n], scale, width);
   }
 }
 
 /* dk and dv: a warp owns OWN keys, a lane a query of the tile. */
-template <typename T> KERNEL void attention_key_gradients(struct attention call, const float *mean_of_query) {
+template <typename T> KERNEL void attention_key_gradients(struct attention call, const float *mean_of) {
   SHARED_DYNAMIC(float, memory);
   SHARED(float, p, WARPS *WARP);
   SHARED(float, ds, WARPS *WARP);
@@ -183,7 +184,7 @@ template <typename T> KERNEL void attention_key_gradients(struct attention call,
     block_barrier();
     const bool exists = query + lane < call.queries;
     const float lse = exists ? LOG2_E * call.lse[head.lse + query + lane] : 0;
-    const float mean = exists ? mean_of_query[head.lse + query + lane] : 0;
+    const float mean = exists ? mean_of[head.lse + query + lane] : 0;
     const int64_t seen = exists ? visible_keys(&call, head.sample, query + lane) : 0;
 #pragma unroll
     for (int n = 0; n < OWN; n++) {
@@ -208,12 +209,6 @@ template <typename T> KERNEL void attention_key_gradients(struct attention call,
   }
 }
 
-static void check_width(const struct attention *call) {
-  if (call->head_width > WIDTH_MAX)
-    fatal("attention: heads of %lld columns; at most %d are supported on this device", (long long)call->head_width,
-          WIDTH_MAX);
-}
-
 /* Two tiles of 32 rows and `own` tiles of the owned ones. */
 static size_t tile_bytes(const struct attention *call, int own) {
   return (size_t)((2 * WARP + own * OWN_ROWS) * (call->head_width + 1)) * sizeof(float);
@@ -225,29 +220,37 @@ static dim3 grid_of(const struct attention *call, int64_t rows) {
 
 void cuda_attention(struct device *self, const struct attention *call) {
   struct cuda_device *cuda = cuda_from_device(self);
-  check_width(call);
-  if (attention_has_tensor_form(call)) {
+  if (attention_has_tensor_form(call))
     attention_tensor_forward(cuda, call);
-    return;
-  }
-  WITH_TYPE(
-      T, call->dtype,
-      LAUNCH((attention_forward<T>), grid_of(call, call->queries), WARPS * WARP, tile_bytes(call, 1), cuda, *call));
+  else if (call->head_width > WIDTH_MAX)
+    attention_wide_forward(cuda, call);
+  else
+    WITH_TYPE(
+        T, call->dtype,
+        LAUNCH((attention_forward<T>), grid_of(call, call->queries), WARPS * WARP, tile_bytes(call, 1), cuda, *call));
+}
+
+static void plain_backward(struct cuda_device *cuda, const struct attention *call, float *mean_of) {
+  WITH_TYPE(T, call->dtype, {
+    LAUNCH((dot_outputs<T>), blocks_for(call->batch * call->heads * call->queries, WARPS), WARPS * WARP, 0, cuda, *call,
+           mean_of);
+    if (call->head_width > WIDTH_MAX) {
+      attention_wide_backward(cuda, call, mean_of);
+    } else {
+      LAUNCH((attention_query_gradients<T>), grid_of(call, call->queries), WARPS * WARP, tile_bytes(call, 2), cuda,
+             *call, mean_of);
+      LAUNCH((attention_key_gradients<T>), grid_of(call, call->tokens), WARPS * WARP, tile_bytes(call, 2), cuda, *call,
+             mean_of);
+    }
+  });
 }
 
 void cuda_attention_backward(struct device *self, const struct attention *call) {
   struct cuda_device *cuda = cuda_from_device(self);
-  check_width(call);
-  if (attention_has_tensor_form(call)) {
-    attention_tensor_backward(cuda, call);
-    return;
-  }
-  float *mean = (float *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS,
-                                      (size_t)(call->batch * call->heads * call->queries) * sizeof *mean);
-  WITH_TYPE(T, call->dtype, {
-    LAUNCH((attention_query_gradients<T>), grid_of(call, call->queries), WARPS * WARP, tile_bytes(call, 2), cuda, *call,
-           mean);
-    LAUNCH((attention_key_gradients<T>), grid_of(call, call->tokens), WARPS * WARP, tile_bytes(call, 2), cuda, *call,
-           mean);
-  });
+  float *mean_of = (float *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS,
+                                         (size_t)(call->batch * call->heads * call->queries) * sizeof *mean_of);
+  if (attention_has_tensor_form(call))
+    attention_tensor_backward(cuda, call, mean_of);
+  else
+    plain_backward(cuda, call, mean_of);
 }

@@ -24,11 +24,16 @@ DEVICE int64_t visible_keys(const struct attention *call, int64_t sample, int64_
   return !call->causal ? call->tokens : (call->position ? call->position[sample] : query) + 1;
 }
 
-/* Tensor cores: bf16 with rows of whole 16-byte pieces, at most 128 wide. */
+/* Tensor cores: bf16 with rows of whole 16-byte pieces, at most 128 wide. mean_of [B,H,queries] is D of attention.cu.
+ */
 bool attention_has_tensor_form(const struct attention *call);
 void attention_tensor_forward(struct cuda_device *cuda, const struct attention *call);
-void attention_tensor_backward(struct cuda_device *cuda, const struct attention *call);
+void attention_tensor_backward(struct cuda_device *cuda, const struct attention *call, float *mean_of);
+/* Any width. */
+void attention_wide_forward(struct cuda_device *cuda, const struct attention *call);
+void attention_wide_backward(struct cuda_device *cuda, const struct attention *call, const float *mean_of);
 
 #define LOG2_E 1.44269504f
 #define LN_2 0.69314718f
+#define MASKED (-1e30f)
 #endif

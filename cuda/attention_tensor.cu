@@ -9,7 +9,6 @@
 #include "cuda/tile.h"
 
 enum { WARPS = 4, THREADS = WARPS * WARP, TILE = 64, GROUP = 32 };
-#define MASKED (-1e30f)
 
 /* product[n] (16 x 8 each) = 16 rows of `left` . COLUMNS rows of `right` from `first`, over D. */
 template <int D, int COLUMNS>
@@ -161,18 +160,18 @@ template <int D> KERNEL_THREADS(THREADS, D <= 64 ? 3 : 2) void tensor_forward(st
       call.lse[head.lse + row + 8 * half] = (largest[half] + log2f(sum[half])) * LN_2;
 }
 
-/* mean[b,h,i] = <dout, out> of a query, which is sum P dP; a warp each. */
-KERNEL void dot_outputs(struct attention call, float *mean) {
-  const int64_t item = warp_of_grid(), query = item % call.queries, number = item / call.queries;
-  if (item >= call.batch * call.heads * call.queries)
-    return;
-  const int64_t at = head_of(&call, number).out + query * call.heads * call.head_width;
-  float sum = 0;
-  for (int64_t c = lane_of_thread(); c < call.head_width; c += WARP)
-    sum += to_float(((const bf16 *)call.out)[at + c]) * to_float(((const bf16 *)call.dout)[at + c]);
-  sum = warp_sum(sum);
-  if (lane_of_thread() == 0)
-    mean[item] = sum;
+/* D of a query, by the four lanes that share its row. */
+DEVICE float dot_output(const struct attention *call, const struct head *head, int64_t query) {
+  const int64_t at = head->out + query * call->heads * call->head_width;
+  float out[PIECE], dout[PIECE], sum = 0;
+  for (int64_t c = lane_of_thread() % 4 * PIECE; query < call->queries && c < call->head_width; c += 4 * PIECE) {
+    load<PIECE>((const bf16 *)call->out, at + c, out);
+    load<PIECE>((const bf16 *)call->dout, at + c, dout);
+#pragma unroll
+    for (int n = 0; n < PIECE; n++)
+      sum += out[n] * dout[n];
+  }
+  return row_sum(sum);
 }
 
 /* P of a group of keys in place of scores, and dS / scale = P (dP - mean) in place of dP; rows are queries. */
@@ -189,8 +188,9 @@ DEVICE void differentiate_rows(float p[][4], float dp[][4], const int64_t *visib
     }
 }
 
-/* dq. Shared memory: queries, douts, then two stages of keys and values. */
-template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct attention call, const float *mean_of) {
+/* dq, and D of each query for the kernel after it. Shared memory: queries, douts, then two stages of keys and values.
+ */
+template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct attention call, float *mean_of) {
   SHARED_DYNAMIC(bf16, memory);
   constexpr int TILE_ELEMENTS = TILE * (D + PIECE);
   bf16 *queries = memory, *douts = memory + TILE_ELEMENTS, *stages = memory + 2 * TILE_ELEMENTS;
@@ -214,7 +214,9 @@ template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct a
     const bool exists = query < call.queries;
     visible[half] = exists ? visible_keys(&call, head.sample, query) : 0;
     lse[half] = exists ? LOG2_E * call.lse[head.lse + query] : 0;
-    mean[half] = exists ? mean_of[head.lse + query] : 0;
+    mean[half] = dot_output(&call, &head, query);
+    if (exists && lane_of_thread() % 4 == 0)
+      mean_of[head.lse + query] = mean[half];
   }
   clear_fragments<D / 8>(dq);
   for (int64_t tile = 0; tile < tiles; tile++) {
@@ -358,12 +360,9 @@ void attention_tensor_forward(struct cuda_device *cuda, const struct attention *
              LAUNCH((tensor_forward<D>), grid_of(call, call->queries), THREADS, tile_bytes(D, 5), cuda, *call));
 }
 
-void attention_tensor_backward(struct cuda_device *cuda, const struct attention *call) {
-  const int64_t items = call->batch * call->heads * call->queries;
-  float *mean = (float *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, (size_t)items * sizeof *mean);
-  LAUNCH(dot_outputs, blocks_for(items, WARPS), THREADS, 0, cuda, *call, mean);
+void attention_tensor_backward(struct cuda_device *cuda, const struct attention *call, float *mean_of) {
   WITH_WIDTH(call->head_width, {
-    LAUNCH((tensor_query_gradients<D>), grid_of(call, call->queries), THREADS, tile_bytes(D, 6), cuda, *call, mean);
-    LAUNCH((tensor_key_gradients<D>), grid_of(call, call->tokens), THREADS, tile_bytes(D, 6), cuda, *call, mean);
+    LAUNCH((tensor_query_gradients<D>), grid_of(call, call->queries), THREADS, tile_bytes(D, 6), cuda, *call, mean_of);
+    LAUNCH((tensor_key_gradients<D>), grid_of(call, call->tokens), THREADS, tile_bytes(D, 6), cuda, *call, mean_of);
   });
 }

@@ -14,6 +14,8 @@ static const struct attention_shape fixed_shapes[] = {
     {1, 270, 270, 1, 24, true, false, true},  {1, 530, 530, 1, 5, false, false, true},
     {2, 12, 12, 2, 80, true, false, false},   {1, 257, 257, 1, 64, false, false, true},
     {1, 70, 70, 2, 80, false, false, true},   {2, 130, 130, 1, 128, true, false, true},
+    {2, 11, 11, 2, 136, false, false, true},  {1, 17, 17, 1, 300, true, false, false},
+    {2, 9, 1, 2, 256, true, true, false},
 };
 
 /* The operands in double, the results, and bounds on their errors. Gradients are those of sum(out dout). */

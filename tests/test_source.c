@@ -86,6 +86,12 @@ static void test_expand(void **state) {
                {"a::b", "a b"},
                {"x{08..11}.tar", "x08.tar x09.tar x10.tar x11.tar"},
                {"{3..1}", "3 2 1"},
+               {"{00..7..3}", "00 03 06"},
+               {"{9..1..-4}", "9 5 1"},
+               {"{-1..1}", "-1 0 1"},
+               {"{-01..1..2}", "-01 001"},
+               {"{a..e..2}", "a c e"},
+               {"{b..Z}", "b a Z"},
                {"{a,b{1,2}}c", "ac b1c b2c"},
                {"{a,b}{1..2}", "a1 a2 b1 b2"},
                {"{x}", "{x}"},
@@ -109,7 +115,9 @@ static void test_expand(void **state) {
   int count;
   assert_refused(source_expand("{1..2", &paths, &count), "without its }");
   assert_refused(source_expand("a::::b", &paths, &count), "empty path");
-  assert_refused(source_expand("{a..b}", &paths, &count), "no range");
+  assert_refused(source_expand("{a..1}", &paths, &count), "no range");
+  assert_refused(source_expand("{1..2..3..4}", &paths, &count), "no range");
+  assert_refused(source_expand("{1..9999999999999999}", &paths, &count), "no range");
   assert_refused(source_expand("${TEST_NOWHERE}/a", &paths, &count), "WDS_TEST_NOWHERE, which is not set");
   assert_refused(source_expand("${TEST_ROOT", &paths, &count), "${ without its }");
   assert_refused(source_expand("a::pipe:cat b", &paths, &count), "pipe:");

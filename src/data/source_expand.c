@@ -54,37 +54,80 @@ static enum status expand_choice(const char *pattern, const char *open, const ch
   return status;
 }
 
-/* "first..last": numbers, up or down. Their width is the longer one's if either begins with a zero, as in the shell. */
-static bool parse_range(const char *open, const char *close, long long *first, long long *last, int *width) {
+/* "first..last" or "first..last..step": numbers, or letters A to Z and on to a to z; up or down, whatever the step's
+ * sign. Numbers are as wide as the longer of the two if either begins with a zero, as in the shell. */
+struct range {
+  bool letters;
+  long long first, last, step;
+  int width;
+};
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/* Digits with or without a sign, at *at, which moves behind them; *width is set when zeros lead. */
+static bool parse_number(const char **at, long long *value, int *width) {
+  enum { DIGITS_MAX = 15 };
+  const char *digits = *at + (**at == '-');
   char *end;
-  if (!isdigit((unsigned char)open[1]))
+  if (!isdigit((unsigned char)*digits))
     return false;
-  *first = strtoll(open + 1, &end, 10);
-  int first_width = (int)(end - open - 1);
-  if (end[0] != '.' || end[1] != '.' || !isdigit((unsigned char)end[2]))
+  *value = strtoll(*at, &end, 10);
+  if (digits[0] == '0' && end - digits > 1)
+    *width = 1;
+  const bool fits = end - digits <= DIGITS_MAX;
+  *at = end;
+  return fits;
+}
+
+static bool parse_letter(const char **at, long long *value) {
+  const char *letter = **at ? strchr(alphabet, **at) : NULL;
+  *value = letter ? letter - alphabet : 0;
+  *at += letter != NULL;
+  return letter != NULL;
+}
+
+static bool skip_dots(const char **at) {
+  const bool dots = (*at)[0] == '.' && (*at)[1] == '.';
+  *at += dots ? 2 : 0;
+  return dots;
+}
+
+static bool parse_range(const char *open, const char *close, struct range *range) {
+  const char *at = open + 1;
+  long long *const bounds[2] = {&range->first, &range->last};
+  int lengths[2], unused = 0;
+  *range = (struct range){.letters = isalpha((unsigned char)*at), .step = 1};
+  for (int i = 0; i < 2; i++) {
+    const char *start = at;
+    if (!(range->letters ? parse_letter(&at, bounds[i]) : parse_number(&at, bounds[i], &range->width)))
+      return false;
+    lengths[i] = (int)(at - start);
+    if (i == 0 && !skip_dots(&at))
+      return false;
+  }
+  if (at < close && (!skip_dots(&at) || !parse_number(&at, &range->step, &unused)))
     return false;
-  const char *second = end + 2;
-  *last = strtoll(second, &end, 10);
-  int last_width = (int)(end - second);
-  bool padded = (open[1] == '0' && first_width > 1) || (second[0] == '0' && last_width > 1);
-  *width = !padded ? 1 : first_width > last_width ? first_width : last_width;
-  return end == close;
+  range->step = range->step == 0 ? 1 : llabs(range->step);
+  if (range->width > 0)
+    range->width = lengths[0] > lengths[1] ? lengths[0] : lengths[1];
+  return at == close;
 }
 
 static enum status expand_range(const char *pattern, const char *open, const char *close, struct path_list *list) {
-  long long first, last;
-  int width;
-  if (!parse_range(open, close, &first, &last, &width))
-    return error_set(STATUS_INPUT, "%s: \"%.*s\" is no range of numbers", pattern, (int)(close - open + 1), open);
-  if (llabs(last - first) >= PATHS_LIMIT)
+  struct range range;
+  if (!parse_range(open, close, &range))
+    return error_set(STATUS_INPUT, "%s: \"%.*s\" is no range of numbers or letters", pattern, (int)(close - open + 1),
+                     open);
+  const long long count = llabs(range.last - range.first) / range.step + 1;
+  if (count > PATHS_LIMIT)
     return error_set(STATUS_INPUT, "the brace list stands for more than %d paths", PATHS_LIMIT);
-  for (long long n = first, step = first <= last ? 1 : -1;; n += step) {
-    char number[32];
-    int length = snprintf(number, sizeof number, "%0*lld", width < 20 ? width : 20, n);
-    TRY(expand_choice(pattern, open, close, number, (size_t)length, list));
-    if (n == last)
-      return STATUS_OK;
+  for (long long i = 0; i < count; i++) {
+    const long long n = range.first + (range.first <= range.last ? i : -i) * range.step;
+    char name[32];
+    const int length = range.letters ? snprintf(name, sizeof name, "%c", alphabet[n])
+                                     : snprintf(name, sizeof name, "%0*lld", range.width, n);
+    TRY(expand_choice(pattern, open, close, name, (size_t)length, list));
   }
+  return STATUS_OK;
 }
 
 static enum status expand_commas(const char *pattern, const char *open, const char *close, struct path_list *list) {

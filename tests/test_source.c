@@ -368,6 +368,15 @@ static void test_csv(void **state) {
   assert_sample(source, 3, image, "X", "");
   assert_true(reason_given(source, "too few columns"));
   source_close(source);
+  text_clear(&caption);
+  text_append_format(&caption, "filepath\ttitle\rA\t%s\tB\r\r%s\tone\r\"%s\"\t\"t\rwo\"", image, image, image);
+  write_csv("c.csv", caption.data); /* lines end in CR alone; the first row has a column too many */
+  assert_ok(open_with(path_of("c.csv"), NULL, &source));
+  assert_int_equal(source_count(source), 2);
+  assert_sample(source, 0, image, "X", "one");
+  assert_sample(source, 1, image, "X", "t\rwo");
+  assert_true(reason_given(source, "row 1 left out: it has more columns"));
+  source_close(source);
   write_csv("b.csv", "filepath,titel\na,b\n");
   const char *paths[] = {path_of("b.csv")};
   struct source_options options = {.paths = paths, .path_count = 1, .csv_separator = ",", .threads = 1};

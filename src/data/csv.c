@@ -22,13 +22,13 @@ bool csv_next_field(const char *bytes, size_t size, char separator, size_t *at, 
     text_clear(field);
   if (i < size && bytes[i] == '"')
     i = take_quoted(bytes, size, i + 1, field);
-  size_t start = i;
-  while (i < size && bytes[i] != separator && bytes[i] != '\n')
+  const size_t start = i;
+  while (i < size && bytes[i] != separator && bytes[i] != '\n' && bytes[i] != '\r')
     i++;
-  bool more = i < size && bytes[i] == separator;
-  size_t end = !more && i > start && bytes[i - 1] == '\r' ? i - 1 : i;
+  const bool more = i < size && bytes[i] == separator;
   if (field)
-    text_append(field, bytes + start, end - start);
+    text_append(field, bytes + start, i - start);
+  i += i + 1 < size && bytes[i] == '\r' && bytes[i + 1] == '\n';
   *at = i < size ? i + 1 : size;
   if (more && *at == size)
     return false; /* the file ends with a separator: the last field is empty and stands for nothing */

@@ -1,4 +1,4 @@
-/* Rows of a csv file in place (RFC 4180: quotes, doubled quotes, LF or CRLF, line breaks inside quotes). */
+/* Rows of a csv file in place (RFC 4180: quotes, doubled quotes, LF, CRLF or CR, line breaks inside quotes). */
 #ifndef MEMCLIP_DATA_CSV_H
 #define MEMCLIP_DATA_CSV_H
 #include "base/text.h"

@@ -42,6 +42,7 @@ static enum status read_header(struct source *source, const char *image, const c
   text_release(&field);
   csv->image_column = find_column(image, columns, count);
   csv->caption_column = find_column(caption, columns, count);
+  csv->columns = count;
   enum status status = STATUS_OK;
   if (count == 0)
     status = error_set(STATUS_INPUT, "%s is empty", source->paths[0]);
@@ -60,12 +61,9 @@ static void add_row(struct csv_rows *csv, size_t start, const struct text *path)
 }
 
 static bool blank_line(const char *bytes, size_t size, size_t *at) {
-  size_t end = *at;
-  if (end < size && bytes[end] == '\r')
-    end++;
-  if (end < size && bytes[end] != '\n')
+  if (bytes[*at] != '\r' && bytes[*at] != '\n')
     return false;
-  *at = end < size ? end + 1 : size;
+  *at += bytes[*at] == '\r' && *at + 1 < size && bytes[*at + 1] == '\n' ? 2 : 1;
   return true;
 }
 
@@ -83,7 +81,12 @@ static void list_rows(struct source *source, size_t at) {
       more = csv_next_field(bytes, csv->map.size, csv->separator, &at, columns == csv->image_column ? &path : NULL);
     /* An empty last caption ends with the separator and counts as there. */
     bool ends_open = at == csv->map.size && columns == csv->caption_column && bytes[at - 1] == csv->separator;
-    if (path.length > 0 && (columns > csv->caption_column || ends_open) && columns > csv->image_column)
+    if (columns > csv->columns)
+      source_add_reason(source,
+                        "%s: row %" PRId64 " left out: it has more columns than the first line; a separator inside a "
+                        "caption needs quotes around the caption",
+                        source->paths[0], line);
+    else if (path.length > 0 && (columns > csv->caption_column || ends_open) && columns > csv->image_column)
       add_row(csv, start, &path);
     else
       source_add_reason(source, "%s: row %" PRId64 " left out: it has too few columns or no path", source->paths[0],

@@ -10,7 +10,7 @@
 struct csv_rows {
   struct file_map map;
   char separator;
-  int image_column, caption_column;
+  int columns, image_column, caption_column;
   struct text row_at;  /* int64_t per row: offset in the map */
   struct text path_at; /* int64_t per row: offset in paths */
   struct text paths;   /* NUL-terminated, pooled; captions stay in the map */

@@ -1,6 +1,6 @@
 /* The CUDA device: its table, its memory and its scratch blocks. */
 #include "cuda/cuda.h"
-#include "cuda/gemm.h"
+#include "cuda/choices.h"
 #include <stdio.h>
 
 static void *cuda_allocate(struct device *self, size_t bytes, const char *label) {
@@ -40,6 +40,7 @@ static void cuda_close(struct device *self) {
   struct cuda_device *cuda = cuda_from_device(self);
   runtime_synchronize(cuda);
   runtime_leave_collective(cuda);
+  choices_close(cuda);
   gemm_close(cuda);
   for (int i = 0; i < CUDA_SCRATCH_COUNT; i++)
     runtime_release(cuda, cuda->scratch[i].block);
@@ -119,6 +120,7 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
   struct cuda_device *cuda = (struct cuda_device *)memory_allocate(sizeof *cuda, "CUDA device");
   cuda->device.op = &cuda_operations;
   cuda->device.collectives = runtime_collectives;
+  cuda->device.choices = cuda_choices;
   cuda->device.threads = 1;
   enum status status = runtime_open(local_rank, cuda);
   if (status == STATUS_OK)
@@ -127,6 +129,7 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
     memory_release(cuda);
     return status;
   }
+  choices_open(cuda);
   const size_t used = strlen(cuda->device.description);
   snprintf(cuda->device.description + used, sizeof cuda->device.description - used, ", %s", gemm_version());
   *device = &cuda->device;

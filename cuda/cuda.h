@@ -41,6 +41,7 @@ enum cuda_scratch_slot {
   CUDA_SCRATCH_COUNT
 };
 
+struct choices;
 struct gemm_library;
 struct collective;
 
@@ -48,6 +49,7 @@ struct cuda_device {
   struct device device; /* first */
   cudaStream_t stream;
   struct gemm_library *gemm;
+  struct choices *choices;       /* of matrix products */
   struct collective *collective; /* NULL until joined */
   struct {
     void *block;

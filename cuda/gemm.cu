@@ -1,9 +1,9 @@
 /* Matrix products by cuBLASLt. It is column-major: our row-major c = A B is its c' = B' A', so the operands change
  * places and shapes are read backwards.
  *
- * A plan is made once per shape: of the library's proposals those that add in fp32 in a fixed order (no atomics, no
- * partial sums in bf16), timed on the call's own operands; the same plan gives the same bits. */
-#include "cuda/gemm.h"
+ * A choice is made once per shape: of the library's proposals those that add in fp32 in a fixed order (no atomics, no
+ * partial sums in bf16), timed on the call's own operands; the same choice gives the same bits. */
+#include "cuda/choices.h"
 #include "cuda/kernel.h"
 #include <cublasLt.h>
 #include <stdio.h>
@@ -17,57 +17,21 @@ static void blas_check_at(const char *file, int line, cublasStatus_t status, con
     fatal_at(file, line, "cuBLASLt: %s: %s", what, cublasLtGetStatusString(status));
 }
 
-/* What a plan depends on; compared as bytes, so padding is zeroed. */
-struct plan_key {
-  int64_t m, n, k, a_stride, b_stride, c_stride, batch, a_batch, b_batch, c_batch;
-  int32_t dtype, c_dtype, a_transposed, b_transposed, accumulate, bias, a_alignment, b_alignment, c_alignment, pad;
-};
+/* What the library needs to run a choice. */
 struct plan {
-  struct plan_key key;
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, c;
-  cublasLtMatmulAlgo_t algorithm;
-  struct plan *next;
 };
 struct gemm_library {
   cublasLtHandle_t handle;
-  struct plan *plans;
 };
+
+static void *workspace(struct cuda_device *cuda) {
+  return cuda_scratch(cuda, CUDA_SCRATCH_GEMM, workspace_bytes);
+}
 
 static cudaDataType_t data_type(enum dtype dtype) {
   return dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-}
-
-static int32_t alignment_of(const void *pointer) {
-  int32_t bytes = 1;
-  while (bytes < 256 && (uintptr_t)pointer % (2 * (uintptr_t)bytes) == 0)
-    bytes *= 2;
-  return bytes;
-}
-
-static struct plan_key key_of(const struct gemm *call) {
-  struct plan_key key;
-  memset(&key, 0, sizeof key);
-  key.m = call->m;
-  key.n = call->n;
-  key.k = call->k;
-  key.a_stride = call->a_stride ? call->a_stride : call->a_transposed ? call->m : call->k;
-  key.b_stride = call->b_stride ? call->b_stride : call->b_transposed ? call->k : call->n;
-  key.c_stride = call->c_stride ? call->c_stride : call->n;
-  key.batch = call->batch ? call->batch : 1;
-  key.a_batch = call->a_batch;
-  key.b_batch = call->b_batch;
-  key.c_batch = call->c_batch;
-  key.dtype = call->dtype;
-  key.c_dtype = call->c_dtype;
-  key.a_transposed = call->a_transposed;
-  key.b_transposed = call->b_transposed;
-  key.accumulate = call->accumulate;
-  key.bias = call->bias != NULL;
-  key.a_alignment = alignment_of(call->a);
-  key.b_alignment = alignment_of(call->b);
-  key.c_alignment = alignment_of(call->c);
-  return key;
 }
 
 /* rows x columns as our row-major matrix is stored. */
@@ -86,26 +50,59 @@ template <typename V> static void describe(struct plan *plan, cublasLtMatmulDesc
   BLAS_CHECK(cublasLtMatmulDescSetAttribute(plan->operation, attribute, &value, sizeof value));
 }
 
-static void make_operation(struct plan *plan) {
-  const struct plan_key *key = &plan->key;
+/* The operation of a shape. The library takes a bias of c's dtype only, and proposes what suits its alignment: where
+ * it is not known yet, a place in the workspace stands in, aligned alike. */
+static struct plan *make_plan(struct cuda_device *cuda, const struct choice_key *key) {
+  struct plan *plan = (struct plan *)memory_allocate(sizeof *plan, "plan of a product");
+  const enum dtype dtype = choice_dtype(key, CHOICE_BITS), c_dtype = choice_dtype(key, CHOICE_C_BITS);
+  const bool a_transposed = key->of[CHOICE_A_TRANSPOSED] != 0, b_transposed = key->of[CHOICE_B_TRANSPOSED] != 0;
+  const int64_t m = key->of[CHOICE_M], n = key->of[CHOICE_N], k = key->of[CHOICE_K], batch = key->of[CHOICE_BATCH];
   BLAS_CHECK(cublasLtMatmulDescCreate(&plan->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-  describe(plan, CUBLASLT_MATMUL_DESC_TRANSA, key->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-  describe(plan, CUBLASLT_MATMUL_DESC_TRANSB, key->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-  if (key->bias)
+  describe(plan, CUBLASLT_MATMUL_DESC_TRANSA, b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  describe(plan, CUBLASLT_MATMUL_DESC_TRANSB, a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  if (key->of[CHOICE_BIAS_ALIGNMENT]) {
     describe(plan, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-  plan->a = make_layout((enum dtype)key->dtype, key->a_transposed ? key->k : key->m,
-                        key->a_transposed ? key->m : key->k, key->a_stride, key->batch, key->a_batch);
-  plan->b = make_layout((enum dtype)key->dtype, key->b_transposed ? key->n : key->k,
-                        key->b_transposed ? key->k : key->n, key->b_stride, key->batch, key->b_batch);
-  plan->c = make_layout((enum dtype)key->c_dtype, key->m, key->n, key->c_stride, key->batch, key->c_batch);
+    describe(plan, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, (int32_t)data_type(c_dtype));
+    describe(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+             (const void *)((char *)workspace(cuda) + key->of[CHOICE_BIAS_ALIGNMENT] % 256));
+  }
+  plan->a = make_layout(dtype, a_transposed ? k : m, a_transposed ? m : k, key->of[CHOICE_A_STRIDE], batch,
+                        key->of[CHOICE_A_BATCH]);
+  plan->b = make_layout(dtype, b_transposed ? n : k, b_transposed ? k : n, key->of[CHOICE_B_STRIDE], batch,
+                        key->of[CHOICE_B_BATCH]);
+  plan->c = make_layout(c_dtype, m, n, key->of[CHOICE_C_STRIDE], batch, key->of[CHOICE_C_BATCH]);
+  return plan;
+}
+
+static void release_plan(struct plan *plan) {
+  cublasLtMatmulDescDestroy(plan->operation);
+  cublasLtMatrixLayoutDestroy(plan->a);
+  cublasLtMatrixLayoutDestroy(plan->b);
+  cublasLtMatrixLayoutDestroy(plan->c);
+  memory_release(plan);
+}
+
+void choices_drop_plan(struct choice *choice) {
+  if (choice->plan)
+    release_plan((struct plan *)choice->plan);
+  choice->plan = NULL;
+}
+
+/* Adds in fp32 in a fixed order: not with atomics, not in c's own memory, not in bf16. */
+static bool is_reproducible(const cublasLtMatmulAlgo_t *algorithm) {
+  uint32_t scheme = 0;
+  return cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme,
+                                              NULL) == CUBLAS_STATUS_SUCCESS &&
+         (scheme == CUBLASLT_REDUCTION_SCHEME_NONE || scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
 }
 
 /* The library's proposals, best guess first. */
-static int propose(struct cuda_device *cuda, const struct plan *plan, cublasLtMatmulHeuristicResult_t *proposals) {
+static int propose(struct cuda_device *cuda, const struct plan *plan, const struct choice_key *key,
+                   cublasLtMatmulHeuristicResult_t *proposals) {
   cublasLtMatmulPreference_t wishes;
   const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  const uint32_t alignments[3] = {(uint32_t)plan->key.b_alignment, (uint32_t)plan->key.a_alignment,
-                                  (uint32_t)plan->key.c_alignment};
+  const uint32_t alignments[3] = {(uint32_t)key->of[CHOICE_B_ALIGNMENT], (uint32_t)key->of[CHOICE_A_ALIGNMENT],
+                                  (uint32_t)key->of[CHOICE_C_ALIGNMENT]};
   const struct {
     cublasLtMatmulPreferenceAttributes_t attribute;
     const void *value;
@@ -125,21 +122,21 @@ static int propose(struct cuda_device *cuda, const struct plan *plan, cublasLtMa
   cublasLtMatmulPreferenceDestroy(wishes);
   int usable = 0; /* the others' fields mean nothing */
   for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count; i++)
-    if (proposals[i].state == CUBLAS_STATUS_SUCCESS)
+    if (proposals[i].state == CUBLAS_STATUS_SUCCESS && is_reproducible(&proposals[i].algo))
       proposals[usable++] = proposals[i];
   return usable;
 }
 
-static cublasStatus_t run(struct cuda_device *cuda, struct plan *plan, const cublasLtMatmulAlgo_t *algorithm,
+static cublasStatus_t run(struct cuda_device *cuda, const struct plan *plan, const void *algorithm,
                           const struct gemm *call, void *c) {
   const float one = 1, beta = call->accumulate ? 1 : 0;
   return cublasLtMatmul(cuda->gemm->handle, plan->operation, &one, call->b, plan->b, call->a, plan->a, &beta, c,
-                        plan->c, c, plan->c, algorithm, cuda_scratch(cuda, CUDA_SCRATCH_GEMM, workspace_bytes),
-                        workspace_bytes, cuda->stream);
+                        plan->c, c, plan->c, (const cublasLtMatmulAlgo_t *)algorithm, workspace(cuda), workspace_bytes,
+                        cuda->stream);
 }
 
 /* Milliseconds of the fastest of a few runs into `c`, or -1 when it does not run. */
-static float time_of(struct cuda_device *cuda, struct plan *plan, const cublasLtMatmulAlgo_t *algorithm,
+static float time_of(struct cuda_device *cuda, const struct plan *plan, const cublasLtMatmulAlgo_t *algorithm,
                      const struct gemm *call, void *c) {
   cudaEvent_t start, end;
   float best = -1;
@@ -161,34 +158,41 @@ static float time_of(struct cuda_device *cuda, struct plan *plan, const cublasLt
   return best;
 }
 
+static void set_algorithm(struct choice *choice, const cublasLtMatmulAlgo_t *algorithm, float milliseconds) {
+  static_assert(sizeof *algorithm == sizeof choice->algorithm, "what the library allows to be saved");
+  memcpy(choice->algorithm, algorithm, sizeof *algorithm);
+  choice->microseconds = 1e3 * milliseconds;
+}
+
 /* Into a block of its own, since a product that accumulates would change its result; where there is no room for it, the
  * library's best guess is taken. */
-static void choose(struct cuda_device *cuda, struct plan *plan, const struct gemm *call,
+static void choose(struct cuda_device *cuda, struct choice *choice, const struct gemm *call,
                    const cublasLtMatmulHeuristicResult_t *proposals, int count) {
-  plan->algorithm = proposals[0].algo;
+  const int64_t *key = choice->key.of;
+  const size_t elements =
+      (size_t)((key[CHOICE_BATCH] - 1) * key[CHOICE_C_BATCH] + (key[CHOICE_M] - 1) * key[CHOICE_C_STRIDE] + call->n);
+  void *trial;
+  set_algorithm(choice, &proposals[0].algo, 0);
   if (count == 1)
     return;
-  const struct plan_key *key = &plan->key;
-  const size_t elements = (size_t)((key->batch - 1) * key->c_batch + (key->m - 1) * key->c_stride + key->n);
-  void *trial;
-  if (cudaMalloc(&trial, elements * (key->c_dtype == DTYPE_BF16 ? 2 : 4) + 256) != cudaSuccess) {
+  if (cudaMalloc(&trial, elements * (size_t)key[CHOICE_C_BITS] / 8 + 256) != cudaSuccess) {
     (void)cudaGetLastError();
     return;
   }
   void *c = (char *)trial + (uintptr_t)call->c % 256;
   float best = -1;
   for (int i = 0; i < count; i++) {
-    const float ms = time_of(cuda, plan, &proposals[i].algo, call, c);
+    const float ms = time_of(cuda, (const struct plan *)choice->plan, &proposals[i].algo, call, c);
     if (ms >= 0 && (best < 0 || ms < best)) {
       best = ms;
-      plan->algorithm = proposals[i].algo;
+      set_algorithm(choice, &proposals[i].algo, ms);
     }
   }
   runtime_release(cuda, trial);
 }
 
-/* The library takes a bias of c's dtype only. */
-static void set_bias(struct cuda_device *cuda, struct plan *plan, const struct gemm *call) {
+/* The bias as the library wants it. */
+static void set_bias(struct cuda_device *cuda, const struct choice *choice, const struct gemm *call) {
   const void *bias = call->bias;
   if (!bias)
     return;
@@ -197,36 +201,56 @@ static void set_bias(struct cuda_device *cuda, struct plan *plan, const struct g
     cuda_cast(&cuda->device, copy, DTYPE_BF16, bias, DTYPE_F32, call->n);
     bias = copy;
   }
-  describe(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  describe((struct plan *)choice->plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
 }
 
-static struct plan *make_plan(struct cuda_device *cuda, const struct gemm *call, const struct plan_key *key) {
-  struct plan *plan = (struct plan *)memory_allocate(sizeof *plan, "GEMM plan");
+static struct choice *make_choice(struct cuda_device *cuda, const struct gemm *call, const struct choice_key *key) {
+  struct choice *choice = choices_add(cuda, key);
   cublasLtMatmulHeuristicResult_t proposals[PROPOSALS];
-  plan->key = *key;
-  make_operation(plan);
-  set_bias(cuda, plan, call); /* before the proposals, which depend on the pointer's alignment */
-  const int count = propose(cuda, plan, proposals);
+  struct plan *plan = make_plan(cuda, key);
+  choice->plan = plan;
+  set_bias(cuda, choice, call);
+  const int count = propose(cuda, plan, key, proposals);
   if (!count)
-    fatal("cuBLASLt has no product for m %lld n %lld k %lld, dtype %d to %d", (long long)key->m, (long long)key->n,
-          (long long)key->k, (int)key->dtype, (int)key->c_dtype);
-  choose(cuda, plan, call, proposals, count);
-  plan->next = cuda->gemm->plans;
-  cuda->gemm->plans = plan;
-  return plan;
+    fatal("cuBLASLt has no product for m %lld n %lld k %lld, %lld to %lld bits, that adds in a fixed order",
+          (long long)call->m, (long long)call->n, (long long)call->k, (long long)key->of[CHOICE_BITS],
+          (long long)key->of[CHOICE_C_BITS]);
+  choose(cuda, choice, call, proposals, count);
+  return choice;
 }
 
 void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
   if (call->m == 0 || call->n == 0 || (call->k == 0 && call->accumulate)) /* errors in the library's eyes */
     return;
-  const struct plan_key key = key_of(call);
-  struct plan *plan = cuda->gemm->plans;
-  while (plan && memcmp(&plan->key, &key, sizeof key) != 0)
-    plan = plan->next;
-  if (!plan)
-    plan = make_plan(cuda, call, &key);
-  set_bias(cuda, plan, call);
-  BLAS_CHECK(run(cuda, plan, &plan->algorithm, call, call->c));
+  const struct choice_key key = choice_key_of(call);
+  struct choice *choice = choices_find(cuda, &key);
+  if (!choice)
+    choice = make_choice(cuda, call, &key);
+  if (!choice->plan)
+    choice->plan = make_plan(cuda, &key);
+  set_bias(cuda, choice, call);
+  BLAS_CHECK(run(cuda, (const struct plan *)choice->plan, choice->algorithm, call, call->c));
+}
+
+bool choices_accept(struct cuda_device *cuda, const struct choice *choice) {
+  cublasLtMatmulAlgo_t algorithm;
+  cublasLtMatmulHeuristicResult_t result;
+  memcpy(&algorithm, choice->algorithm, sizeof algorithm);
+  struct plan *plan = make_plan(cuda, &choice->key);
+  const cublasStatus_t status = cublasLtMatmulAlgoCheck(cuda->gemm->handle, plan->operation, plan->b, plan->a, plan->c,
+                                                        plan->c, &algorithm, &result);
+  release_plan(plan);
+  return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes && is_reproducible(&algorithm);
+}
+
+void choices_identify(struct cuda_device *cuda, char text[256]) {
+  (void)cuda;
+  int number;
+  struct cudaDeviceProp gpu;
+  CUDA_CHECK(cudaGetDevice(&number));
+  CUDA_CHECK(cudaGetDeviceProperties(&gpu, number));
+  snprintf(text, 256, "cuBLASLt %zu on %.150s with %d multiprocessors", cublasLtGetVersion(), gpu.name,
+           gpu.multiProcessorCount);
 }
 
 enum status gemm_open(struct cuda_device *cuda) {
@@ -240,15 +264,6 @@ enum status gemm_open(struct cuda_device *cuda) {
 }
 
 void gemm_close(struct cuda_device *cuda) {
-  while (cuda->gemm->plans) {
-    struct plan *plan = cuda->gemm->plans;
-    cuda->gemm->plans = plan->next;
-    cublasLtMatmulDescDestroy(plan->operation);
-    cublasLtMatrixLayoutDestroy(plan->a);
-    cublasLtMatrixLayoutDestroy(plan->b);
-    cublasLtMatrixLayoutDestroy(plan->c);
-    memory_release(plan);
-  }
   cublasLtDestroy(cuda->gemm->handle);
   memory_release(cuda->gemm);
 }

@@ -399,10 +399,22 @@ struct device_collectives {
   void (*all_reduce_finish)(struct device *self);
 };
 
+/* Which algorithm multiplies which shape, where a device finds out by timing: once, where it first meets the shape. The
+ * same choices give the same bits. */
+struct device_choices {
+  int64_t (*count)(struct device *self);
+  /* Those that came as number `first` and later, as text; memory_release. */
+  char *(*write)(struct device *self, int64_t first);
+  /* Takes them over, in the place of its own. STATUS_INPUT when they are of another library or kind of device (none is
+   * taken) or lines cannot be used (the others are). */
+  enum status (*read)(struct device *self, const char *text);
+};
+
 /* Every implementation's struct begins with this. */
 struct device {
   const struct device_operations *op;
   const struct device_collectives *collectives; /* NULL where the device has none */
+  const struct device_choices *choices;         /* NULL where there is nothing to choose */
   bool memory_is_host;                          /* the host may read and write its memory */
   int threads;                                  /* compute threads (CPU) */
   char description[256];                        /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */

@@ -110,6 +110,30 @@ static void loss_of_text(struct contrastive_state *state, struct session *sessio
   }
 }
 
+struct loss_pass {
+  struct contrastive_state *state;
+  struct session *session;
+};
+
+/* The loss of zeros, and no trace of it. */
+static void run_loss_once(void *context) {
+  const struct loss_pass *pass = context;
+  struct contrastive_state *state = pass->state;
+  struct session *session = pass->session;
+  struct device *device = session->device;
+  struct parameter *scale = session->model->logit_scale;
+  const size_t bytes = (size_t)session->global_batch * row_bytes(session);
+  device->op->zero(device, state->image.all, bytes);
+  for (int t = 0; t < TEXTS; t++)
+    if (state->text[t].run) {
+      device->op->zero(device, state->text[t].all, bytes);
+      loss_of_text(state, session, t);
+    }
+  device->op->zero(device, session->loss, sizeof *session->loss);
+  if (scale->gradient)
+    device->op->zero(device, scale->gradient, sizeof(float));
+}
+
 static void backward(struct session *session, struct side *side, int64_t a, const struct gradient_listener *listener) {
   const int64_t width = session->model->config.embed_dim, row = a * session->batch;
   if (!side->run || !side->trains)
@@ -200,6 +224,7 @@ enum status objective_open_contrastive(struct session *session, struct objective
   for (int t = 0; t < TEXTS; t++)
     if (state->weight[t] > 0)
       open_side(session, &state->text[t], &session->model->text, 0);
+  warm_up_in_turn(session, run_loss_once, &(struct loss_pass){state, session});
   *objective = (struct objective){state, gradients, close_state, 1};
   return STATUS_OK;
 }

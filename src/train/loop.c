@@ -5,6 +5,7 @@
 #include "io/checkpoint.h"
 #include "report/report.h"
 #include "train/bad_samples.h"
+#include "train/choices.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/snapshot.h"
@@ -30,6 +31,7 @@ struct loop {
   int64_t steps_since;
   double bad;           /* samples of all ranks */
   uint64_t allocations; /* inside steps, of all threads: none once every shape was seen */
+  int64_t new_products; /* inside steps, that the device had to choose an algorithm for: none after the warm-up */
   double recent_rate;   /* samples per second, for the progress line */
 };
 
@@ -85,6 +87,7 @@ static enum status open_loop(struct loop *loop, struct session *session, const s
   *loop = (struct loop){.session = session, .objective = objective};
   open_schedule(loop);
   TRY(restore(loop));
+  TRY(choices_save(session));
   loop->reducer = reducer_open(session->model, BUCKET_BYTES, session->settings->debug.overlap);
   if (session->val)
     TRY(validation_open(session, short_captions, &loop->validation));
@@ -140,6 +143,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   struct device *device = session->device;
   struct step_timing timing = {0};
   const uint64_t allocations = memory_count_allocations();
+  const int64_t products = choices_count(session);
   const int64_t done = loop->progress.step + 1;
   const bool reports = done % session->settings->run.log_every == 0 || done == session->total_steps;
   device->op->zero(device, session->loss, sizeof *session->loss);
@@ -166,6 +170,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   if (reports)
     loop->norm = sqrt(results[1] + results[2]);
   loop->allocations += memory_count_allocations() - allocations;
+  loop->new_products += choices_count(session) - products;
   return STATUS_OK;
 }
 
@@ -215,12 +220,14 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
       {"train/samples", (double)loop->progress.samples},
       {"train/bad_samples", sums->bad},
       {"train/allocations", (double)loop->allocations},
+      {"train/new_products", (double)loop->new_products},
   };
   report_values(loop->progress.step, epoch_of(loop), values, sizeof values / sizeof *values);
   loop->recent_rate = rate;
   loop->loss_sum = loop->waiting = loop->reducing = 0;
   loop->steps_since = 0;
   loop->allocations = 0;
+  loop->new_products = 0;
   loop->since = clock_seconds();
 }
 

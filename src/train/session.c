@@ -6,6 +6,7 @@
 #include "report/provenance.h"
 #include "report/report.h"
 #include "train/bad_samples.h"
+#include "train/choices.h"
 #include "train/optimizer.h"
 #include "train/snapshot.h"
 #include <stdlib.h>
@@ -251,6 +252,7 @@ static enum status check_checkpoint(const char *path, void *session) {
 enum status session_open_training_data(struct session *session, bool short_captions, bool tokens) {
   const struct data_settings *data = &session->settings->data;
   TRY(run_settle_checkpoint(session->run, check_checkpoint, session));
+  choices_restore(session);
   TRY(session_open_source(session, &data->train, &data->weights, "data.train", &session->train));
   TRY(comm_agree(plan_batches(session)));
   session_open_micro_batches(session, short_captions, tokens);

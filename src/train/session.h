@@ -37,6 +37,9 @@ struct session {
   int kept_patches;            /* 0: no patch dropout */
   int64_t rows_without_sample; /* places of training batches for which 100 samples in a row were bad */
   double *loss;                /* on the device, with room for the optimiser's squares behind it */
+  int64_t shared_choices,
+      saved_choices;   /* of matrix products: how many all ranks have, how many products.txt (choices.h) */
+  bool choices_differ; /* a rank cannot take over those of rank 0 */
   const char *default_words[1];
 };
 

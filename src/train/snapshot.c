@@ -28,9 +28,10 @@ struct snapshot {
   struct session *session;
   struct checkpoint_tensor *tensors;
   struct checkpoint_number numbers[PROGRESS_FIELDS + EXTRA_NUMBERS];
-  struct checkpoint_text texts[4];
+  struct checkpoint_text texts[5];
   struct checkpoint_content content;
   struct text config, provenance;
+  char *choices;   /* of matrix products, at the last snapshot; NULL where the device has none */
   float **buffers; /* [tensor_count], NULL for aliases */
 };
 
@@ -90,6 +91,7 @@ void snapshot_close(struct snapshot *snapshot) {
   memory_release(snapshot->buffers);
   text_release(&snapshot->config);
   text_release(&snapshot->provenance);
+  memory_release(snapshot->choices);
   memory_release(snapshot);
 }
 
@@ -110,6 +112,15 @@ static void copy_tensors(struct snapshot *snapshot) {
     }
 }
 
+static void add_choices(struct snapshot *snapshot) {
+  struct device *device = snapshot->session->device;
+  if (!device->choices)
+    return;
+  memory_release(snapshot->choices);
+  snapshot->choices = device->choices->write(device, 0);
+  snapshot->texts[snapshot->content.text_count++] = (struct checkpoint_text){"run/products", snapshot->choices};
+}
+
 const struct checkpoint_content *snapshot_take(struct snapshot *snapshot, const struct progress *progress) {
   copy_tensors(snapshot);
   for (int i = 0; i < PROGRESS_FIELDS; i++) {
@@ -127,6 +138,7 @@ const struct checkpoint_content *snapshot_take(struct snapshot *snapshot, const 
   snapshot->content.number_count = PROGRESS_FIELDS + EXTRA_NUMBERS;
   snapshot->content.texts = snapshot->texts;
   snapshot->content.text_count = 4;
+  add_choices(snapshot);
   return &snapshot->content;
 }
 

@@ -1,16 +1,36 @@
 #include "train/warm_up.h"
+#include "comm/comm.h"
+#include "train/choices.h"
 
-static void run_once(struct session *session, struct tower_run *run, const struct tower_input *input, float *features,
-                     float *dfeatures) {
+/* Where the device chooses how to multiply, rank 0 goes first and the others follow it. */
+void warm_up_in_turn(struct session *session, void (*run)(void *context), void *context) {
+  const bool follows = session->device->choices && comm_rank() != 0;
+  if (!follows)
+    run(context);
+  choices_share(session);
+  if (follows)
+    run(context);
+}
+
+struct pass {
+  struct session *session;
+  struct tower_run *run;
+  const struct tower_input *input;
+  float *features, *dfeatures;
+};
+
+static void run_once(void *context) {
+  const struct pass *pass = context;
+  struct session *session = pass->session;
   const struct parameters *list = &session->model->parameters;
   struct device *device = session->device;
-  if (input->samples)
-    device->op->zero(device, session->micro[0].dropout_samples, (size_t)input->count * sizeof *input->samples);
-  const size_t bytes = (size_t)(input->count * session->model->config.embed_dim) * sizeof(float);
-  tower_forward(run, input, features);
-  device->op->zero(device, dfeatures, bytes);
-  if (tower_run_keeps(run)) {
-    tower_backward(run, dfeatures, NULL);
+  const size_t count = (size_t)pass->input->count;
+  if (pass->input->samples)
+    device->op->zero(device, session->micro[0].dropout_samples, count * sizeof *pass->input->samples);
+  tower_forward(pass->run, pass->input, pass->features);
+  device->op->zero(device, pass->dfeatures, count * (size_t)session->model->config.embed_dim * sizeof(float));
+  if (tower_run_keeps(pass->run)) {
+    tower_backward(pass->run, pass->dfeatures, NULL);
     device->op->zero(device, list->gradient, (size_t)list->trainable_elements * sizeof(float));
   }
 }
@@ -25,7 +45,7 @@ void warm_up_images(struct session *session, struct tower_run *run, float *featu
   if (micro->keep)
     device->op->zero(device, micro->keep, (size_t)(session->batch * session->kept_patches) * sizeof *micro->keep);
   const struct tower_input input = micro_batch_images(micro);
-  run_once(session, run, &input, features, dfeatures);
+  warm_up_in_turn(session, run_once, &(struct pass){session, run, &input, features, dfeatures});
 }
 
 /* The lengths that session_text_columns can give. */
@@ -41,6 +61,6 @@ void warm_up_texts(struct session *session, struct tower_run *run, float *featur
   struct tower_input input = micro_batch_texts(micro, !whole);
   for (int32_t end = 0; end < context; end += TEXT_COLUMN_STEP) {
     input.tokens = session_text_columns(session, &end, 1);
-    run_once(session, run, &input, features, dfeatures);
+    warm_up_in_turn(session, run_once, &(struct pass){session, run, &input, features, dfeatures});
   }
 }

@@ -8,4 +8,7 @@
  * zero. features, dfeatures [batch,E] are overwritten. */
 void warm_up_images(struct session *session, struct tower_run *run, float *features, float *dfeatures);
 void warm_up_texts(struct session *session, struct tower_run *run, float *features, float *dfeatures);
+/* Runs it on all ranks; where the device chooses how to multiply, on rank 0 first, whose choices the others take over.
+ * Collective, as the others are. */
+void warm_up_in_turn(struct session *session, void (*run)(void *context), void *context);
 #endif

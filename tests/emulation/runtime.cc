@@ -1,10 +1,12 @@
 /* The platform of the emulated CUDA device: memory, copies, matrix products and sorting on the host. */
-#include "cuda/gemm.h"
+#include "cuda/choices.h"
 #include "cuda/sort.h"
 #include "emulation/emulation.h"
 #include "emulation/private.h"
 #include <algorithm>
+#include <random>
 #include <stdio.h>
+#include <stdlib.h>
 #include <vector>
 
 const char *const runtime_name = "cuda-emulated";
@@ -60,25 +62,42 @@ void runtime_synchronize(struct cuda_device *cuda) {
   (void)cuda;
 }
 
-/* ---- products, in double */
+/* ---- products: in double, or as MEMCLIP_EMULATION_CHOICES=random draws for each shape, as a GPU's timing would: in
+ * float in ascending or descending order. */
 
-static double element(enum dtype dtype, const void *x, int64_t i) {
+enum { IN_DOUBLE, ASCENDING, DESCENDING, WAYS };
+
+static uint64_t choose_way(void) {
+  const char *wanted = getenv("MEMCLIP_EMULATION_CHOICES");
+  static std::random_device noise;
+  return wanted && strcmp(wanted, "random") == 0 ? noise() % WAYS : (uint64_t)IN_DOUBLE;
+}
+
+static float element(enum dtype dtype, const void *x, int64_t i) {
   return dtype == DTYPE_BF16 ? bf16_to_float(((const bf16 *)x)[i]) : ((const float *)x)[i];
 }
 
-static void multiply(const struct gemm *call, int64_t batch) {
-  const int64_t a_row = call->a_stride ? call->a_stride : call->a_transposed ? call->m : call->k;
-  const int64_t b_row = call->b_stride ? call->b_stride : call->b_transposed ? call->k : call->n;
-  const int64_t c_row = call->c_stride ? call->c_stride : call->n;
+template <typename T>
+static T dot(const struct gemm *call, const struct choice_key &key, int64_t batch, int64_t i, int64_t j, bool reverse) {
+  const int64_t a_row = key.of[CHOICE_A_STRIDE], b_row = key.of[CHOICE_B_STRIDE];
+  const int64_t a = batch * call->a_batch, b = batch * call->b_batch;
+  T sum = 0;
+  for (int64_t n = 0; n < call->k; n++) {
+    const int64_t l = reverse ? call->k - 1 - n : n;
+    sum += (T)element(call->dtype, call->a, a + (call->a_transposed ? l * a_row + i : i * a_row + l)) *
+           (T)element(call->dtype, call->b, b + (call->b_transposed ? j * b_row + l : l * b_row + j));
+  }
+  return sum;
+}
+
+static void multiply(const struct gemm *call, const struct choice *choice, int64_t batch) {
+  const uint64_t way = choice->algorithm[0];
   for (int64_t i = 0; i < call->m; i++)
     for (int64_t j = 0; j < call->n; j++) {
-      double sum = call->bias ? call->bias[j] : 0;
-      for (int64_t l = 0; l < call->k; l++)
-        sum +=
-            element(call->dtype, call->a,
-                    batch * call->a_batch + (call->a_transposed ? l * a_row + i : i * a_row + l)) *
-            element(call->dtype, call->b, batch * call->b_batch + (call->b_transposed ? j * b_row + l : l * b_row + j));
-      const int64_t at = batch * call->c_batch + i * c_row + j;
+      double sum = way == IN_DOUBLE ? dot<double>(call, choice->key, batch, i, j, false)
+                                    : (double)dot<float>(call, choice->key, batch, i, j, way == DESCENDING);
+      sum += call->bias ? call->bias[j] : 0;
+      const int64_t at = batch * call->c_batch + i * choice->key.of[CHOICE_C_STRIDE] + j;
       sum += call->accumulate ? element(call->c_dtype, call->c, at) : 0;
       if (call->c_dtype == DTYPE_BF16)
         ((bf16 *)call->c)[at] = bf16_from_float((float)sum);
@@ -88,11 +107,28 @@ static void multiply(const struct gemm *call, int64_t batch) {
 }
 
 void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
-  (void)cuda;
+  const struct choice_key key = choice_key_of(call);
+  struct choice *choice = choices_find(cuda, &key);
+  if (!choice) {
+    choice = choices_add(cuda, &key);
+    choice->algorithm[0] = choose_way();
+  }
   emulation_open_memory();
-  for (int64_t batch = 0; batch < (call->batch ? call->batch : 1); batch++)
-    multiply(call, batch);
+  for (int64_t batch = 0; batch < key.of[CHOICE_BATCH]; batch++)
+    multiply(call, choice, batch);
   emulation_close_memory();
+}
+bool choices_accept(struct cuda_device *cuda, const struct choice *choice) {
+  (void)cuda;
+  return choice->algorithm[0] < WAYS;
+}
+void choices_drop_plan(struct choice *choice) {
+  choice->plan = NULL;
+}
+void choices_identify(struct cuda_device *cuda, char text[256]) {
+  (void)cuda;
+  const char *version = getenv("MEMCLIP_EMULATION_LIBRARY");
+  snprintf(text, 256, "plain loops %s on the host", version ? version : "1");
 }
 enum status gemm_open(struct cuda_device *cuda) {
   (void)cuda;

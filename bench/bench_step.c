@@ -42,7 +42,7 @@ static double time_step(void *opaque) {
 
 /* The classes of one step, each operation waited for. */
 static struct op_times split_step(struct step *step, double *seconds) {
-  op_times_attach(device);
+  op_times_attach(device, (struct op_rates){product_rate, 0});
   *seconds = time_step(step);
   return op_times_detach(device);
 }

@@ -1,100 +1,118 @@
-/* Speed of the device's operations at the sizes of a training step on a GPU: cuda-bench [device] [part of a name].
- * First the two limits, a large product and a large copy, then each operation as time, rate and share of the limit that
- * binds it: bytes are those of operands read and results written once. */
+/* Speed of a device: cuda-bench [--device NAME] [--batch N] [--model NAME] [--json] [--tiny] [part of a name].
+ * First the two limits, a large product and a large copy. Then every kernel at the shapes of ViT-B/16, CLIP's text
+ * tower and ViT-H/14, and the steps of the training stages: time (median, best and worst of a few series), rates, share
+ * of the limit (op_limits.h; of a step, the sum over its operations). --json prints one line for bench/beside.py. */
+#include "bench/cuda_bench.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "device/device.h"
+#include "bench/op_times.h"
+#include "bench/pass.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 256, RUNS = 10, SERIES = 5 };
+/* ---- measuring */
 
-struct bench {
-  struct device *device;
-  const char *filter;
-  double flops, bytes; /* limits, per second */
-};
+static int compare_doubles(const void *a, const void *b) {
+  return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
 
-/* One operation and its work. */
-struct work {
-  const char *name;
-  void (*run)(struct device *device, const void *call);
-  const void *call;
-  double flops, bytes;
-};
+struct spread bench_spread(double seconds[BENCH_SERIES]) {
+  qsort(seconds, BENCH_SERIES, sizeof *seconds, compare_doubles);
+  return (struct spread){seconds[BENCH_SERIES / 2], seconds[0], seconds[BENCH_SERIES - 1]};
+}
 
-/* Uniform, variance 1, times `scale`; i32: below `scale`. */
-static void *make(const struct bench *bench, enum dtype dtype, int64_t count, double scale) {
+static double time_runs(const struct bench *bench, void (*run)(struct device *, const void *), const void *call,
+                        int runs) {
+  bench->device->op->synchronize(bench->device);
+  const double start = clock_seconds();
+  for (int i = 0; i < runs; i++)
+    run(bench->device, call);
+  bench->device->op->synchronize(bench->device);
+  return (clock_seconds() - start) / runs;
+}
+
+struct spread bench_measure(const struct bench *bench, void (*run)(struct device *device, const void *call),
+                            const void *call) {
+  const double series_seconds = bench->tiny ? 0 : 0.02;
+  enum { RUNS_MAX = 100 };
+  double seconds[BENCH_SERIES];
+  time_runs(bench, run, call, 1); /* the first one chooses algorithms and takes scratch memory */
+  const int runs = (int)fmin(RUNS_MAX, 1 + series_seconds / time_runs(bench, run, call, 1));
+  for (int i = 0; i < BENCH_SERIES; i++)
+    seconds[i] = time_runs(bench, run, call, runs);
+  return bench_spread(seconds);
+}
+
+/* ---- operands */
+
+void *bench_make(struct bench *bench, enum dtype dtype, int64_t count, double scale) {
   enum { PIECE = 1 << 20 };
+  const int64_t piece = count < PIECE ? count : PIECE;
   const size_t size = dtype_size(dtype);
-  char *host = memory_allocate(PIECE * size, "bench"),
+  char *host = memory_allocate((size_t)piece * size, "bench"),
        *block = bench->device->op->allocate(bench->device, (size_t)count * size, "bench");
   uint32_t state = (uint32_t)count;
-  for (int64_t first = 0; first < count; first += PIECE) {
-    const int64_t length = count - first < PIECE ? count - first : PIECE;
-    for (int64_t i = 0; i < length; i++) {
-      state = state * 1664525u + 1013904223u;
-      const double unit = (double)(state >> 8) * 0x1p-24;
-      const float value = (float)(scale * (unit * 3.46 - 1.73));
-      const int32_t whole = (int32_t)(unit * scale);
-      const bf16 half = bf16_from_float(value);
-      const void *from = dtype == DTYPE_BF16 ? (const void *)&half : dtype == DTYPE_I32 ? (const void *)&whole : &value;
+  for (int64_t i = 0; i < piece; i++) {
+    state = state * 1664525u + 1013904223u;
+    const double unit = (double)(state >> 8) * 0x1p-24;
+    const float value = (float)(scale * (unit * 3.46 - 1.73));
+    const int32_t whole = (int32_t)(unit * scale);
+    const bf16 half = bf16_from_float(value);
+    const void *from = dtype == DTYPE_BF16 ? (const void *)&half : dtype == DTYPE_I32 ? (const void *)&whole : &value;
+    if (dtype == DTYPE_U8)
+      host[i] = (char)(state >> 24);
+    else if (dtype == DTYPE_F64)
+      memset(host + (size_t)i * size, 0, size);
+    else
       memcpy(host + (size_t)i * size, from, size);
-    }
-    bench->device->op->copy_in(bench->device, block + (size_t)first * size, host, (size_t)length * size);
-    bench->device->op->synchronize(bench->device);
   }
+  for (int64_t first = 0; first < count; first += piece)
+    bench->device->op->copy_in(bench->device, block + (size_t)first * size, host,
+                               (size_t)(count - first < piece ? count - first : piece) * size);
+  bench->device->op->synchronize(bench->device);
   memory_release(host);
-  return block;
+  if (bench->block_count == BENCH_BLOCKS_MAX)
+    fatal("cuda-bench: more than %d operands at once", BENCH_BLOCKS_MAX);
+  return bench->blocks[bench->block_count++] = block;
 }
 
-/* Seconds of one run: the best of a few series, each in flight at once. */
-static double measure(const struct bench *bench, const struct work *work) {
-  double best = INFINITY;
-  work->run(bench->device, work->call);
-  for (int series = 0; series < SERIES; series++) {
-    bench->device->op->synchronize(bench->device);
-    const double start = clock_seconds();
-    for (int i = 0; i < RUNS; i++)
-      work->run(bench->device, work->call);
-    bench->device->op->synchronize(bench->device);
-    best = fmin(best, (clock_seconds() - start) / RUNS);
-  }
-  return best;
+void bench_release(struct bench *bench) {
+  for (int i = 0; i < bench->block_count; i++)
+    bench->device->op->release(bench->device, bench->blocks[i]);
+  bench->block_count = 0;
 }
 
-static void report(const struct bench *bench, const struct work *work) {
-  if (bench->filter && !strstr(work->name, bench->filter))
-    return;
-  const double seconds = measure(bench, work), by_flops = work->flops / bench->flops,
-               by_bytes = work->bytes / bench->bytes;
-  printf("%-34s %9.3f ms %8.1f TFLOP/s %7.2f TB/s %5.0f %% of the %s\n", work->name, seconds * 1e3,
-         work->flops / seconds * 1e-12, work->bytes / seconds * 1e-12, 100 * fmax(by_flops, by_bytes) / seconds,
-         by_flops > by_bytes ? "product" : "copy");
+/* ---- telling */
+
+bool bench_wants(const struct bench *bench, const char *name) {
+  return !bench->filter || strstr(name, bench->filter);
+}
+
+void bench_tell(struct bench *bench, const char *name, struct spread seconds, struct op_limit limit,
+                double limit_seconds, const char *rest) {
+  const bool by_flops = limit.flops / bench->rates.flops > limit.bytes / bench->rates.bytes;
+  const char *binds = limit.bytes <= 0 ? "limit" : by_flops ? "product" : "copy";
+  const double tflops = limit.flops / seconds.median * 1e-12, tbytes = limit.bytes / seconds.median * 1e-12,
+               share = limit_seconds / seconds.median;
+  if (bench->json)
+    printf("%s{\"name\": \"%s\", \"ms\": %.5f, \"best\": %.5f, \"worst\": %.5f, \"tflops\": %.3f, \"tbytes\": %.4f, "
+           "\"limit_ms\": %.5f, \"binds\": \"%s\", \"share\": %.4f%s}",
+           bench->results ? ", " : "", name, seconds.median * 1e3, seconds.best * 1e3, seconds.worst * 1e3, tflops,
+           tbytes, limit_seconds * 1e3, binds, share, rest ? rest : "");
+  else
+    printf("%-40s %9.3f ms (%.3f to %.3f) %7.1f TFLOP/s %6.2f TB/s %4.0f %% of the %s%s\n", name, seconds.median * 1e3,
+           seconds.best * 1e3, seconds.worst * 1e3, tflops, tbytes, 100 * share, binds, rest ? rest : "");
+  bench->results++;
   fflush(stdout);
 }
 
-#define RUNNER(operation, type)                                                                                        \
-  static void run_##operation(struct device *device, const void *call) {                                               \
-    device->op->operation(device, (const struct type *)call);                                                          \
-  }
-RUNNER(linear, linear)
-RUNNER(linear_data_gradient, linear_data_gradient)
-RUNNER(linear_weight_gradient, linear_weight_gradient)
-RUNNER(activation, activation_call)
-RUNNER(activation_backward, activation_call)
-RUNNER(norm, norm)
-RUNNER(norm_backward, norm_backward)
-RUNNER(attention, attention)
-RUNNER(attention_backward, attention)
-RUNNER(memory_select, memory_select)
-RUNNER(memory_select_backward, memory_select)
-RUNNER(memory_read, memory_read)
-RUNNER(memory_read_backward, memory_read)
-RUNNER(contrastive, contrastive)
-RUNNER(adamw, adamw)
+/* ---- limits */
+
+static void run_linear(struct device *device, const void *call) {
+  device->op->linear(device, call);
+}
 
 struct copy {
   void *to;
@@ -107,247 +125,141 @@ static void run_copy(struct device *device, const void *call) {
 }
 
 static void measure_limits(struct bench *bench) {
-  enum { SIDE = 8192 };
-  const int64_t count = (int64_t)SIDE * SIDE;
-  void *x = make(bench, DTYPE_BF16, count, 1), *weight = make(bench, DTYPE_BF16, count, 1),
-       *y = make(bench, DTYPE_BF16, count, 1);
-  const struct linear product = {.rows = SIDE,
-                                 .in = SIDE,
-                                 .out = SIDE,
+  const int64_t side = bench->tiny ? 64 : 8192, count = side * side;
+  const struct linear product = {.rows = side,
+                                 .in = side,
+                                 .out = side,
                                  .dtype = DTYPE_BF16,
                                  .y_dtype = DTYPE_BF16,
-                                 .x = x,
-                                 .weight = weight,
-                                 .y = y};
-  const struct copy copy = {y, x, (size_t)count * 2};
-  bench->flops = 2.0 * SIDE * SIDE * SIDE / measure(bench, &(struct work){"", run_linear, &product, 0, 0});
-  bench->bytes = 2.0 * (double)copy.bytes / measure(bench, &(struct work){"", run_copy, &copy, 0, 0});
-  printf("limits: bf16 product of %d %.1f TFLOP/s, copy %.2f TB/s read and written\n", SIDE, bench->flops * 1e-12,
-         bench->bytes * 1e-12);
-  bench->device->op->release(bench->device, x);
-  bench->device->op->release(bench->device, weight);
-  bench->device->op->release(bench->device, y);
+                                 .x = bench_make(bench, DTYPE_BF16, count, 1),
+                                 .weight = bench_make(bench, DTYPE_BF16, count, 1),
+                                 .y = bench_make(bench, DTYPE_BF16, count, 1)};
+  const struct copy copy = {product.y, product.x, (size_t)count * sizeof(bf16)};
+  bench->rates.flops = op_limit_linear(&product).flops / bench_measure(bench, run_linear, &product).best;
+  bench->rates.bytes = 2.0 * (double)copy.bytes / bench_measure(bench, run_copy, &copy).best;
+  bench_release(bench);
+  if (bench->json)
+    printf("{\"device\": \"%s\", \"product_tflops\": %.2f, \"copy_tbytes\": %.4f, \"batch\": %lld, \"results\": [",
+           bench->device->description, bench->rates.flops * 1e-12, bench->rates.bytes * 1e-12, (long long)bench->batch);
+  else
+    printf("%s: %s\nlimits: bf16 product of %lld: %.1f TFLOP/s; copy: %.2f TB/s read and written; batch %lld\n",
+           bench->device->op->name, bench->device->description, (long long)side, bench->rates.flops * 1e-12,
+           bench->rates.bytes * 1e-12, (long long)bench->batch);
 }
 
-static void bench_linear(const struct bench *bench, int64_t rows, int64_t in, int64_t out) {
+/* ---- steps */
+
+static double time_step(const struct bench *bench, struct pass *pass) {
+  bench->device->op->synchronize(bench->device);
+  const double start = clock_seconds();
+  pass_step(pass);
+  bench->device->op->synchronize(bench->device);
+  return clock_seconds() - start;
+}
+
+/* Where the time of a step goes when each operation is waited for, and how much more these take than their limit. */
+static void list_classes(const struct bench *bench, const struct op_times *times, double total, struct text *out) {
+  text_append_format(out, bench->json ? ", \"classes\": {" : "; waiting for each:");
+  const char *separator = "";
+  for (int i = 0; i < OP_CLASSES; i++)
+    if (times->seconds[i] > 0) {
+      text_append_format(out, bench->json ? "%s\"%s\": [%.4f, %.4f]" : "%s %s %.1f %% (limit %.1f %%)", separator,
+                         op_class_name(i), (bench->json ? 1 : 100) * times->seconds[i] / total,
+                         (bench->json ? 1 : 100) * times->limit[i] / total);
+      separator = bench->json ? ", " : ",";
+    }
+  text_append_format(out, bench->json ? "}" : "");
+}
+
+static void bench_pass(struct bench *bench, const struct clip_config *config, enum pass_kind kind) {
   char name[64];
-  const double flops = 2.0 * (double)(rows * in) * (double)out,
-               bytes = 2.0 * (double)(rows * in + in * out + rows * out);
-  const struct linear forward = {.rows = rows,
-                                 .in = in,
-                                 .out = out,
-                                 .dtype = DTYPE_BF16,
-                                 .y_dtype = DTYPE_BF16,
-                                 .x = make(bench, DTYPE_BF16, rows * in, 1),
-                                 .weight = make(bench, DTYPE_BF16, in * out, 0.05),
-                                 .bias = make(bench, DTYPE_F32, out, 1),
-                                 .y = make(bench, DTYPE_BF16, rows * out, 1)};
-  const struct linear_data_gradient data = {.rows = rows,
-                                            .in = in,
-                                            .out = out,
-                                            .dtype = DTYPE_BF16,
-                                            .dx_dtype = DTYPE_BF16,
-                                            .dy = forward.y,
-                                            .weight = forward.weight,
-                                            .dx = (void *)(uintptr_t)forward.x};
-  const struct linear_weight_gradient weight = {.rows = rows,
-                                                .in = in,
-                                                .out = out,
-                                                .dtype = DTYPE_BF16,
-                                                .x = forward.x,
-                                                .dy = forward.y,
-                                                .dweight = make(bench, DTYPE_F32, in * out, 0)};
-  snprintf(name, sizeof name, "linear %lld -> %lld", (long long)in, (long long)out);
-  report(bench, &(struct work){name, run_linear, &forward, flops, bytes});
-  snprintf(name, sizeof name, "linear dx %lld -> %lld", (long long)in, (long long)out);
-  report(bench, &(struct work){name, run_linear_data_gradient, &data, flops, bytes});
-  snprintf(name, sizeof name, "linear dW %lld -> %lld", (long long)in, (long long)out);
-  report(bench, &(struct work){name, run_linear_weight_gradient, &weight, flops, bytes});
-}
-
-static void bench_activation(const struct bench *bench, int64_t rows, int64_t columns, enum activation kind) {
-  const double bytes = 2.0 * (double)(rows * columns);
-  const struct activation_call call = {.rows = rows,
-                                       .columns = columns,
+  struct pass *pass;
+  const struct pass_request request = {.kind = kind,
+                                       .device = bench->device,
                                        .dtype = DTYPE_BF16,
-                                       .kind = kind,
-                                       .x = make(bench, DTYPE_BF16, rows * columns, 2),
-                                       .y = make(bench, DTYPE_BF16, rows * columns, 1),
-                                       .dy = make(bench, DTYPE_BF16, rows * columns, 1),
-                                       .dx = make(bench, DTYPE_BF16, rows * columns, 1),
-                                       .dbias = make(bench, DTYPE_F32, columns, 0)};
-  report(bench, &(struct work){kind == ACTIVATION_GELU ? "gelu" : "quickgelu", run_activation, &call, 0, 2 * bytes});
-  report(bench, &(struct work){kind == ACTIVATION_GELU ? "gelu backward" : "quickgelu backward",
-                               run_activation_backward, &call, 0, 3 * bytes});
+                                       .config = config,
+                                       .batch = (int)bench->batch,
+                                       .rate = 1e-5};
+  snprintf(name, sizeof name, "step %s", pass_names[kind]);
+  if (!bench_wants(bench, name))
+    return;
+  if (pass_open(&request, &pass) != STATUS_OK)
+    fatal("%s", error_message());
+  double seconds[BENCH_SERIES];
+  time_step(bench, pass);
+  op_times_attach(bench->device, bench->rates);
+  const double split = time_step(bench, pass);
+  const struct op_times times = op_times_detach(bench->device);
+  for (int i = 0; i < BENCH_SERIES; i++)
+    seconds[i] = time_step(bench, pass);
+  const struct spread spread = bench_spread(seconds);
+  const double rate = pass_items(pass) / spread.median,
+               share = op_times_flops(&times) / spread.median / bench->rates.flops;
+  struct text rest = {0};
+  text_append_format(&rest,
+                     bench->json ? ", \"items\": %d, \"rate\": %.3f, \"product_share\": %.4f"
+                                 : "; %d items, %.1f /s, %.2f of the product rate",
+                     pass_items(pass), rate, share);
+  list_classes(bench, &times, split, &rest);
+  bench_tell(bench, name, spread, (struct op_limit){op_times_flops(&times), 0}, op_times_limit(&times), rest.data);
+  text_release(&rest);
+  pass_close(pass);
 }
 
-static void bench_norm(const struct bench *bench, int64_t rows, int64_t width) {
-  char name[64];
-  const int64_t count = rows * width;
-  float *x = make(bench, DTYPE_F32, count, 1), *mean = make(bench, DTYPE_F32, rows, 0),
-        *rstd = make(bench, DTYPE_F32, rows, 1), *weight = make(bench, DTYPE_F32, width, 1);
-  void *branch = make(bench, DTYPE_BF16, count, 1), *y = make(bench, DTYPE_BF16, count, 1);
-  const struct norm forward = {.rows = rows,
-                               .width = width,
-                               .dtype = DTYPE_BF16,
-                               .y_dtype = DTYPE_BF16,
-                               .x = x,
-                               .branch = branch,
-                               .weight = weight,
-                               .bias = weight,
-                               .x_out = x,
-                               .y = y,
-                               .mean = mean,
-                               .rstd = rstd};
-  const struct norm_backward backward = {.rows = rows,
-                                         .width = width,
-                                         .dtype = DTYPE_BF16,
-                                         .dy_dtype = DTYPE_BF16,
-                                         .dy = y,
-                                         .x = x,
-                                         .mean = mean,
-                                         .rstd = rstd,
-                                         .weight = weight,
-                                         .dx = make(bench, DTYPE_F32, count, 1),
-                                         .dweight = make(bench, DTYPE_F32, width, 0),
-                                         .dbias = make(bench, DTYPE_F32, width, 0),
-                                         .dbranch = branch,
-                                         .dbranch_bias = make(bench, DTYPE_F32, width, 0)};
-  snprintf(name, sizeof name, "residual + norm %lld", (long long)width);
-  report(bench, &(struct work){name, run_norm, &forward, 0, 12.0 * (double)count});
-  snprintf(name, sizeof name, "norm backward %lld", (long long)width);
-  report(bench, &(struct work){name, run_norm_backward, &backward, 0, 16.0 * (double)count});
+static struct clip_config tiny_config(void) {
+  struct clip_config config;
+  config_set_defaults(&config);
+  config.embed_dim = 16;
+  config.activation_known = true;
+  config.image_height = config.image_width = 16;
+  config.patch = 8;
+  config.vision = (struct tower_config){.width = 64, .layers = 4, .heads = 1, .mlp_width = 64, .layer_scale = -1};
+  config.text = (struct tower_config){.width = 64, .layers = 1, .heads = 1, .mlp_width = 64, .layer_scale = -1};
+  config.context_length = 12;
+  config.vocab_size = 50;
+  return config;
 }
 
-static void bench_attention(const struct bench *bench, const char *label, int64_t tokens, int64_t heads, int64_t d,
-                            bool causal) {
-  char name[64];
-  const int64_t width = heads * d, rows = BATCH * tokens;
-  const double share = causal ? 0.5 : 1, product = 2.0 * (double)(rows * tokens) * (double)width * share,
-               bytes = 2.0 * (double)(rows * width);
-  char *qkv = make(bench, DTYPE_BF16, 3 * rows * width, 1), *gradient = make(bench, DTYPE_BF16, 3 * rows * width, 1);
-  const struct attention call = {.batch = BATCH,
-                                 .tokens = tokens,
-                                 .queries = tokens,
-                                 .heads = heads,
-                                 .head_width = d,
-                                 .q_stride = 3 * width,
-                                 .kv_stride = 3 * width,
-                                 .dtype = DTYPE_BF16,
-                                 .causal = causal,
-                                 .q = qkv,
-                                 .k = qkv + 2 * width,
-                                 .v = qkv + 4 * width,
-                                 .out = make(bench, DTYPE_BF16, rows * width, 1),
-                                 .lse = make(bench, DTYPE_F32, rows * heads, 1),
-                                 .dout = make(bench, DTYPE_BF16, rows * width, 1),
-                                 .dq = gradient,
-                                 .dk = gradient + 2 * width,
-                                 .dv = gradient + 4 * width};
-  snprintf(name, sizeof name, "attention %s", label);
-  report(bench, &(struct work){name, run_attention, &call, 2 * product, 4 * bytes});
-  snprintf(name, sizeof name, "attention backward %s", label);
-  report(bench, &(struct work){name, run_attention_backward, &call, 5 * product, 8 * bytes});
-}
-
-static void bench_memory(const struct bench *bench, int64_t n_keys, int64_t heads, int64_t knn, int64_t half,
-                         int64_t width) {
-  char name[64];
-  const int64_t rows = BATCH * 197, entries = heads * knn, slots = n_keys * n_keys;
-  int32_t *index = make(bench, DTYPE_I32, rows * entries, (double)slots);
-  float *weight = make(bench, DTYPE_F32, rows * entries, 0.1), *dweight = make(bench, DTYPE_F32, rows * entries, 1);
-  const double score = 2.0 * (double)(rows * 2 * heads) * (double)(n_keys * half),
-               query_bytes = 4.0 * (double)(rows * heads * half), row_bytes = 2.0 * (double)(rows * width),
-               gathered = 2.0 * (double)(rows * entries) * (double)width;
-  const struct memory_select select = {.rows = rows,
-                                       .heads = heads,
-                                       .n_keys = n_keys,
-                                       .knn = knn,
-                                       .half = half,
-                                       .dtype = DTYPE_BF16,
-                                       .queries = make(bench, DTYPE_BF16, rows * heads * 2 * half, 1),
-                                       .keys = make(bench, DTYPE_BF16, 2 * heads * n_keys * half, 0.1),
-                                       .index = index,
-                                       .weight = weight,
-                                       .dweight = dweight,
-                                       .dqueries = make(bench, DTYPE_BF16, rows * heads * 2 * half, 1),
-                                       .dkeys = make(bench, DTYPE_F32, 2 * heads * n_keys * half, 0)};
-  const struct memory_read read = {.rows = rows,
-                                   .entries = entries,
-                                   .slots = slots,
-                                   .width = width,
-                                   .dtype = DTYPE_BF16,
-                                   .index = index,
-                                   .weight = weight,
-                                   .values = make(bench, DTYPE_BF16, slots * width, 1),
-                                   .out = make(bench, DTYPE_BF16, rows * width, 1),
-                                   .dout = make(bench, DTYPE_BF16, rows * width, 1),
-                                   .dweight = dweight,
-                                   .dvalues = make(bench, DTYPE_F32, slots * width, 0)};
-  const struct work list[] = {{"select", run_memory_select, &select, score, query_bytes},
-                              {"select backward", run_memory_select_backward, &select, 0, 2 * query_bytes},
-                              {"read", run_memory_read, &read, 0, gathered + row_bytes},
-                              {"read backward", run_memory_read_backward, &read, 0, 2 * gathered + 2 * row_bytes}};
-  for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-    struct work work = list[i];
-    snprintf(name, sizeof name, "memory %lld^2 %s", (long long)n_keys, work.name);
-    work.name = name;
-    report(bench, &work);
-  }
-}
-
-static void bench_contrastive(const struct bench *bench, int64_t pairs, int64_t width) {
-  const struct contrastive call = {.global = pairs,
-                                   .width = width,
-                                   .count = pairs,
-                                   .weight = 1,
-                                   .images = make(bench, DTYPE_F32, pairs * width, 0.04),
-                                   .texts = make(bench, DTYPE_F32, pairs * width, 0.04),
-                                   .logit_scale = make(bench, DTYPE_F32, 1, 1),
-                                   .loss = make(bench, DTYPE_F32, 2, 0),
-                                   .dimages = make(bench, DTYPE_F32, pairs * width, 0),
-                                   .dtexts = make(bench, DTYPE_F32, pairs * width, 0),
-                                   .dlogit_scale = make(bench, DTYPE_F32, 1, 0)};
-  report(bench,
-         &(struct work){"contrastive loss", run_contrastive, &call, 10.0 * (double)(pairs * pairs) * (double)width, 0});
-}
-
-static void bench_adamw(const struct bench *bench, int64_t count) {
-  const struct adamw call = {.count = count,
-                             .step = 1,
-                             .parameter = make(bench, DTYPE_F32, count, 1),
-                             .gradient = make(bench, DTYPE_F32, count, 1),
-                             .first_moment = make(bench, DTYPE_F32, count, 0),
-                             .second_moment = make(bench, DTYPE_F32, count, 0),
-                             .compute = make(bench, DTYPE_BF16, count, 1),
-                             .lr = 1e-3,
-                             .beta1 = 0.9,
-                             .beta2 = 0.98,
-                             .eps = 1e-6};
-  report(bench, &(struct work){"adamw", run_adamw, &call, 0, 30.0 * (double)count});
+static void bench_passes(struct bench *bench, const char *model) {
+  struct clip_config config = tiny_config();
+  if (!bench->tiny && config_built_in(model, &config) != STATUS_OK)
+    fatal("%s", error_message());
+  for (int kind = 0; kind < PASS_KINDS; kind++)
+    bench_pass(bench, &config, (enum pass_kind)kind);
 }
 
 int main(int count, char **argument) {
-  struct bench bench = {.filter = count > 2 ? argument[2] : NULL};
-  if (device_open(count > 1 ? argument[1] : "cuda", 0, &bench.device) != STATUS_OK) {
+  struct bench bench = {.batch = 0};
+  const char *device = "cuda", *model = "ViT-B-16-quickgelu";
+  for (int i = 1; i < count; i++)
+    if (i + 1 < count && strcmp(argument[i], "--device") == 0)
+      device = argument[++i];
+    else if (i + 1 < count && strcmp(argument[i], "--model") == 0)
+      model = argument[++i];
+    else if (i + 1 < count && strcmp(argument[i], "--batch") == 0)
+      bench.batch = atoi(argument[++i]);
+    else if (strcmp(argument[i], "--json") == 0)
+      bench.json = true;
+    else if (strcmp(argument[i], "--tiny") == 0)
+      bench.tiny = true;
+    else if (argument[i][0] != '-' && !bench.filter)
+      bench.filter = argument[i];
+    else {
+      fprintf(stderr,
+              "usage: cuda-bench [--device NAME] [--batch N] [--model NAME] [--json] [--tiny] [part of a name]\n");
+      return STATUS_INPUT + 1;
+    }
+  if (bench.batch <= 0)
+    bench.batch = bench.tiny ? 2 : 256;
+  if (device_open(device, 0, &bench.device) != STATUS_OK) {
     fprintf(stderr, "cuda-bench: %s\n", error_message());
     return STATUS_SYSTEM;
   }
-  printf("%s: %s\n", bench.device->op->name, bench.device->description);
   measure_limits(&bench);
-  const int64_t rows = BATCH * 197;
-  static const int64_t linears[][2] = {{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}};
-  for (int i = 0; i < 4; i++)
-    bench_linear(&bench, rows, linears[i][0], linears[i][1]);
-  bench_activation(&bench, rows, 3072, ACTIVATION_GELU);
-  bench_activation(&bench, rows, 3072, ACTIVATION_QUICKGELU);
-  bench_norm(&bench, rows, 768);
-  bench_attention(&bench, "B/16", 197, 12, 64, false);
-  bench_attention(&bench, "text", 77, 8, 64, true);
-  bench_attention(&bench, "H/14", 257, 16, 80, false);
-  bench_memory(&bench, 8, 2, 4, 128, 256);
-  bench_memory(&bench, 1024, 4, 32, 256, 768);
-  bench_contrastive(&bench, 16384, 512);
-  bench_adamw(&bench, 150000000);
+  bench_kernels(&bench);
+  bench_passes(&bench, model);
+  if (bench.json)
+    printf("]}\n");
+  device_close(bench.device);
   return 0;
 }

@@ -7,13 +7,27 @@
 
 enum { PIECE = 8 /* elements of 16 bytes */ };
 
-/* Asks for [ROWS][COLUMNS] of rows that exist, else 0, by THREADS threads; `stride` elements from one to the next. */
+/* Asks for [ROWS][COLUMNS] of rows that exist, else 0, by THREADS threads; `stride` elements from one to the next.
+ * Nothing is read where nothing exists, wherever that would be. */
 template <int THREADS, int ROWS, int COLUMNS>
 DEVICE void fetch_tile(bf16 *tile, const bf16 *from, int64_t stride, int64_t rows, int64_t columns) {
-  for (int i = (int)threadIdx.x; i < ROWS * (COLUMNS / PIECE); i += THREADS) {
-    const int row = i / (COLUMNS / PIECE), column = i % (COLUMNS / PIECE) * PIECE;
-    const bool exists = row < rows && column < columns;
-    copy_async(tile + row * (COLUMNS + PIECE) + column, exists ? from + row * stride + column : from, exists);
+  constexpr int PIECES = COLUMNS / PIECE, STEP = THREADS / PIECES;
+  const int thread = (int)threadIdx.x, exist = rows < ROWS ? (int)rows : ROWS;
+  if constexpr (THREADS % PIECES == 0 && ROWS % STEP == 0) { /* a thread stays in its column */
+    const int row = thread / PIECES, column = thread % PIECES * PIECE;
+    const int end = column < columns ? exist : 0;
+    const bf16 *source = from + row * stride + column;
+    bf16 *to = tile + row * (COLUMNS + PIECE) + column;
+#pragma unroll
+    for (int n = 0; n < ROWS; n += STEP, source += STEP * stride)
+      copy_async(to + n * (COLUMNS + PIECE), source, row + n < end);
+  } else {
+#pragma unroll
+    for (int i = thread; i < ROWS * PIECES; i += THREADS) {
+      const int row = i / PIECES, column = i % PIECES * PIECE;
+      copy_async(tile + row * (COLUMNS + PIECE) + column, from + row * stride + column,
+                 row < exist && column < columns);
+    }
   }
 }
 

@@ -324,11 +324,12 @@ static void bench_memory(struct bench *bench, const struct memory_shape *shape, 
     bench_experts(bench, shape, rows, tower->width, name);
 }
 
-static void bench_contrastive(struct bench *bench, int64_t pairs, int64_t width) {
+static void bench_contrastive(struct bench *bench, int64_t pairs, int64_t width, enum dtype dtype) {
   char name[64];
   const struct contrastive call = {.global = pairs,
                                    .width = width,
                                    .count = pairs,
+                                   .dtype = dtype,
                                    .weight = 1,
                                    .images = bench_make(bench, DTYPE_F32, pairs * width, 0.04),
                                    .texts = bench_make(bench, DTYPE_F32, pairs * width, 0.04),
@@ -337,7 +338,7 @@ static void bench_contrastive(struct bench *bench, int64_t pairs, int64_t width)
                                    .dimages = bench_make(bench, DTYPE_F32, pairs * width, 0),
                                    .dtexts = bench_make(bench, DTYPE_F32, pairs * width, 0),
                                    .dlogit_scale = bench_make(bench, DTYPE_F32, 1, 0)};
-  snprintf(name, sizeof name, "contrastive loss of %lld pairs", (long long)pairs);
+  snprintf(name, sizeof name, "contrastive loss of %lld pairs%s", (long long)pairs, dtype == DTYPE_F32 ? ", fp32" : "");
   MEASURE(bench, "", name, contrastive, &call);
   bench_release(bench);
 }
@@ -386,9 +387,10 @@ void bench_kernels(struct bench *bench) {
     bench_shape(bench, shape);
   for (const struct memory_shape *memory = bench->tiny ? tiny_memories : published_memories; memory->n_keys; memory++)
     bench_memory(bench, memory, &shapes[0]);
-  bench_contrastive(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512);
+  bench_contrastive(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512, DTYPE_BF16);
+  bench_contrastive(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512, DTYPE_F32);
   if (!bench->tiny)
-    bench_contrastive(bench, 65536, 512);
+    bench_contrastive(bench, 65536, 512, DTYPE_BF16);
   bench_features(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512);
   bench_adamw(bench, bench->tiny ? 1000 : 150000000);
 }

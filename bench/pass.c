@@ -181,6 +181,7 @@ static void step_contrastive(struct pass *pass) {
   device->op->contrastive(device, &(struct contrastive){.global = batch,
                                                         .width = model->config.embed_dim,
                                                         .count = batch,
+                                                        .dtype = pass->request.dtype,
                                                         .weight = 1,
                                                         .images = pass->unit[0],
                                                         .texts = pass->unit[1],

@@ -1,44 +1,99 @@
-/* The contrastive loss by tiles, in fp32. First sweep: log-sum-exps of all rows and columns (both are needed by the
- * gradient of any one row). Second and third: gradients of the owned images, then, with the roles exchanged, of the
- * owned texts. Logits of one tile exist at a time. */
+/* The contrastive loss by tiles. First sweep: log-sum-exps of all rows and columns (both are needed by the gradient of
+ * any one row). Second and third: gradients of the owned images, then, with the roles exchanged, of the owned texts.
+ * Logits of one tile exist at a time, in fp32.
+ *
+ * In bf16 products are made by tensor cores. For the logits x = upper + lower, both bf16, and a . b = upper upper +
+ * upper lower + lower upper as one product three times as wide: within 2^-16 |a| |b|. The gradients are products of dA
+ * and of the features rounded to bf16. */
 #include "cuda/gemm.h"
 #include "cuda/kernel.h"
 
-enum { TILE_ROWS = 2048, TILE_COLUMNS = 4096, THREADS = 256 };
+#ifdef __CUDACC__
+enum { TILE_ROWS = 2048, TILE_COLUMNS = 4096 };
+#else
+enum { TILE_ROWS = 320, TILE_COLUMNS = 448 }; /* small, so that the tests on a host see several */
+#endif
+enum { THREADS = 256, PAD = 8 /* bf16 of 16 bytes */, VECTOR = 4 };
 
 struct sweep {
   struct cuda_device *cuda;
   struct contrastive call;
-  float *tile;      /* [TILE_ROWS or fewer, stride] */
-  int64_t stride;   /* columns of a whole tile */
-  float *lse[2];    /* [G] of the rows (images) and columns (texts); sums of exponentials while they are being made */
-  float *max[2];    /* [G] while they are being made */
+  float *tile;    /* [TILE_ROWS or fewer, stride] */
+  void *slopes;   /* dA of the tile: the tile itself, or bf16 [same] */
+  int64_t stride; /* columns of a whole tile, padded */
+  int64_t padded; /* width, padded */
+  bf16 *own,
+      *others;   /* bf16 only: [TILE_ROWS or fewer, 3 padded] upper, upper, lower; [G, 3 padded] upper, lower, upper */
+  float *lse[2]; /* [G] of the rows (images) and columns (texts); sums of exponentials while they are being made */
+  float *max[2]; /* [G] while they are being made */
   double *row_sums; /* [G] loss terms, then shares of the logit scale's gradient */
 };
 
 static int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
+static int64_t padded_to(int64_t count) {
+  return (count + PAD - 1) / PAD * PAD;
+}
 
-/* tile[rows,columns] = a . b^T */
-static void multiply_tile(const struct sweep *sweep, const float *a, int64_t rows, const float *b, int64_t columns) {
+/* ---- operands */
+
+/* out[row] = upper halves, then the two other thirds as said above; zeros behind the width. */
+template <int V>
+KERNEL void split_rows(const float *x, int64_t rows, int64_t width, int64_t padded, bool own, bf16 *out) {
+  const int64_t vectors = padded / V;
+  for (int64_t i = thread_of_grid(); i < rows * vectors; i += threads_of_grid()) {
+    const int64_t row = i / vectors, c = i % vectors * V;
+    float upper[V] = {0}, second[V], third[V];
+    if (c < width)
+      load<V>(x, row * width + c, upper);
+#pragma unroll
+    for (int n = 0; n < V; n++) {
+      const float lower = upper[n] - rounded<bf16>(upper[n]);
+      upper[n] -= lower;
+      second[n] = own ? upper[n] : lower;
+      third[n] = own ? lower : upper[n];
+    }
+    bf16 *to = out + row * 3 * padded + c;
+    store<V>(to, 0, upper);
+    store<V>(to, padded, second);
+    store<V>(to, 2 * padded, third);
+  }
+}
+
+static void split(const struct sweep *s, const float *x, int64_t rows, bf16 *out) {
+  const int64_t width = s->call.width, padded = s->padded;
+  if (!out)
+    return;
+  WITH_VECTOR(VECTOR, width % VECTOR == 0 && aligned(x),
+              LAUNCH((split_rows<V>), blocks_striding(rows * padded / V, THREADS), THREADS, 0, s->cuda, x, rows, width,
+                     padded, out == s->own, out));
+}
+
+/* tile[rows,columns] = a . others[column ..]^T; in bf16 of what was split before. */
+static void multiply_tile(const struct sweep *s, const float *a, int64_t rows, const float *others, int64_t column,
+                          int64_t columns) {
   struct gemm gemm = {};
   gemm.m = rows;
   gemm.n = columns;
-  gemm.k = sweep->call.width;
-  gemm.c_stride = sweep->stride;
+  gemm.k = s->own ? 3 * s->padded : s->call.width;
+  gemm.c_stride = s->stride;
+  gemm.dtype = s->call.dtype;
+  gemm.c_dtype = DTYPE_F32;
   gemm.b_transposed = true;
-  gemm.a = a;
-  gemm.b = b;
-  gemm.c = sweep->tile;
-  gemm_multiply(sweep->cuda, &gemm);
+  gemm.a = s->own ? (const void *)s->own : a;
+  gemm.b = s->own ? (const void *)(s->others + column * 3 * s->padded) : others + column * s->call.width;
+  gemm.c = s->tile;
+  gemm_multiply(s->cuda, &gemm);
 }
+
+/* ---- log-sum-exps */
 
 /* A value joins a running log-sum-exp (max, sum). */
 DEVICE void join(float *max, float *sum, float value) {
-  const float top = fmaxf(*max, value);
-  *sum = *sum * expf(*max - top) + expf(value - top);
-  *max = top;
+  const float above = value - *max, factor = expf(-fabsf(above));
+  *sum = above > 0 ? *sum * factor + 1 : *sum + factor;
+  *max = fmaxf(*max, value);
 }
 DEVICE void join_pair(float *max, float *sum, float other_max, float other_sum) {
   const float top = fmaxf(*max, other_max);
@@ -115,13 +170,18 @@ static void find_normalisers(const struct sweep *s) {
   const struct contrastive *call = &s->call;
   const unsigned blocks = blocks_striding(call->global, THREADS);
   LAUNCH(start_normalisers, blocks, THREADS, 0, s->cuda, *s);
-  for (int64_t i = 0; i < call->global; i += TILE_ROWS)
+  split(s, call->texts, call->global, s->others);
+  for (int64_t i = 0; i < call->global; i += TILE_ROWS) {
+    const int64_t rows = smaller(TILE_ROWS, call->global - i);
+    const float *images = call->images + i * call->width;
+    split(s, images, rows, s->own);
     for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
-      const int64_t rows = smaller(TILE_ROWS, call->global - i), columns = smaller(TILE_COLUMNS, call->global - j);
-      multiply_tile(s, call->images + i * call->width, rows, call->texts + j * call->width, columns);
+      const int64_t columns = smaller(TILE_COLUMNS, call->global - j);
+      multiply_tile(s, images, rows, call->texts, j, columns);
       LAUNCH(join_rows, (unsigned)rows, THREADS, 0, s->cuda, *s, i, columns);
       LAUNCH(join_columns, blocks_for(columns, WARP), THREADS, 0, s->cuda, *s, rows, j, columns);
     }
+  }
   LAUNCH(finish_normalisers, blocks, THREADS, 0, s->cuda, *s);
 }
 
@@ -138,18 +198,23 @@ KERNEL void loss_rows(struct sweep s) {
     s.row_sums[n] = (double)s.lse[0][i] + s.lse[1][i] - 2 * (double)expf(*s.call.logit_scale) * sum;
 }
 
-/* A row of scores becomes s dA G 2 / weight = s (P_row + P_column - 2 delta); its sum with A is added to row_sums. */
+/* ---- gradients */
+
+/* From a row of scores dA G 2 / weight = P_row + P_column - 2 delta, into the slopes; its sum with A is added to
+ * row_sums. */
+template <typename T>
 KERNEL void differentiate_rows(struct sweep s, int side, int64_t row, int64_t column, int64_t columns) {
   SHARED(double, warp_shares, THREADS / WARP);
   const float scale = expf(*s.call.logit_scale), own = s.lse[side][row + blockIdx.x];
-  float *tile = s.tile + blockIdx.x * s.stride;
+  const float *tile = s.tile + blockIdx.x * s.stride;
+  T *slopes = (T *)s.slopes + blockIdx.x * s.stride;
   double share = 0;
   for (int64_t j = threadIdx.x; j < columns; j += THREADS) {
     const float score = tile[j], logit = scale * score;
     float d = expf(logit - own) + expf(logit - s.lse[1 - side][column + j]);
     d -= row + blockIdx.x == column + j ? 2 : 0;
     share += (double)d * score;
-    tile[j] = d;
+    from_float(slopes + j, d);
   }
   share = warp_sum(share);
   if (lane_of_thread() == 0)
@@ -166,34 +231,42 @@ KERNEL void scale_gradient(struct sweep s, float *gradient, float factor) {
     gradient[i] *= by;
 }
 
-/* gradient (+)= tile . other */
-static void add_product(const struct sweep *s, int64_t rows, int64_t columns, const float *other, bool accumulate,
+/* gradient (+)= slopes . others[column ..] */
+static void add_product(const struct sweep *s, int64_t rows, const float *others, int64_t column, int64_t columns,
                         float *gradient) {
   struct gemm gemm = {};
   gemm.m = rows;
   gemm.n = s->call.width;
   gemm.k = columns;
   gemm.a_stride = s->stride;
-  gemm.accumulate = accumulate;
-  gemm.a = s->tile;
-  gemm.b = other;
+  gemm.b_stride = s->own ? 3 * s->padded : 0;
+  gemm.dtype = s->call.dtype;
+  gemm.c_dtype = DTYPE_F32;
+  gemm.accumulate = column > 0;
+  gemm.a = s->slopes;
+  gemm.b = s->own ? (const void *)(s->others + column * 3 * s->padded) : others + column * s->call.width;
   gemm.c = gradient;
   gemm_multiply(s->cuda, &gemm);
 }
 
-/* Gradients of the owned rows of `own` against all rows of `other`: d = weight s / (2G) * (P_row + P_column - 2 delta)
- * other. */
-static void differentiate_side(const struct sweep *s, int side, const float *own, const float *other, float *gradient,
+/* Gradients of the owned rows of `own` against all rows of `others`: d = weight s / (2G) * (P_row + P_column - 2 delta)
+ * others. */
+static void differentiate_side(const struct sweep *s, int side, const float *own, const float *others, float *gradient,
                                float factor) {
   const struct contrastive *call = &s->call;
   const int64_t width = call->width, last = call->first + call->count;
-  for (int64_t i = call->first; i < last; i += TILE_ROWS)
+  split(s, others, call->global, s->others);
+  for (int64_t i = call->first; i < last; i += TILE_ROWS) {
+    const int64_t rows = smaller(TILE_ROWS, last - i);
+    split(s, own + i * width, rows, s->own);
     for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
-      const int64_t rows = smaller(TILE_ROWS, last - i), columns = smaller(TILE_COLUMNS, call->global - j);
-      multiply_tile(s, own + i * width, rows, other + j * width, columns);
-      LAUNCH(differentiate_rows, (unsigned)rows, THREADS, 0, s->cuda, *s, side, i, j, columns);
-      add_product(s, rows, columns, other + j * width, j > 0, gradient + (i - call->first) * width);
+      const int64_t columns = smaller(TILE_COLUMNS, call->global - j);
+      multiply_tile(s, own + i * width, rows, others, j, columns);
+      WITH_TYPE(T, call->dtype,
+                LAUNCH((differentiate_rows<T>), (unsigned)rows, THREADS, 0, s->cuda, *s, side, i, j, columns));
+      add_product(s, rows, others, j, columns, gradient + (i - call->first) * width);
     }
+  }
   LAUNCH(scale_gradient, blocks_striding(call->count * width, THREADS), THREADS, 0, s->cuda, *s, gradient, factor);
 }
 
@@ -207,29 +280,42 @@ KERNEL void add_scale_gradient(struct sweep s, double factor) {
     *s.call.dlogit_scale += (float)(factor * (double)expf(*s.call.logit_scale) * sum);
 }
 
-void cuda_contrastive(struct device *self, const struct contrastive *call) {
-  struct cuda_device *cuda = cuda_from_device(self);
-  const int64_t global = call->global, stride = smaller(TILE_COLUMNS, global), rows = smaller(TILE_ROWS, global);
-  const size_t vector_bytes = (size_t)global * (4 * sizeof(float) + sizeof(double));
-  double *vectors = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, vector_bytes);
-  float *floats = (float *)(vectors + global);
+/* Splits lie behind the tile: at 65,536 pairs of width 512 in bf16, 258 MB in all. */
+static struct sweep plan_sweep(struct cuda_device *cuda, const struct contrastive *call) {
+  const int64_t global = call->global, rows = smaller(TILE_ROWS, global);
   struct sweep sweep = {};
   sweep.cuda = cuda;
   sweep.call = *call;
-  sweep.tile = (float *)cuda_scratch(cuda, CUDA_SCRATCH_SCORES, (size_t)(rows * stride) * sizeof(float));
-  sweep.stride = stride;
-  sweep.row_sums = vectors;
+  sweep.stride = padded_to(smaller(TILE_COLUMNS, global));
+  sweep.padded = padded_to(call->width);
+  const int64_t elements = rows * sweep.stride, splits = (rows + global) * 3 * sweep.padded;
+  const bool half = call->dtype == DTYPE_BF16;
+  sweep.tile =
+      (float *)cuda_scratch(cuda, CUDA_SCRATCH_SCORES,
+                            (size_t)elements * sizeof(float) + (half ? (size_t)(elements + splits) * sizeof(bf16) : 0));
+  sweep.slopes = half ? (void *)(sweep.tile + elements) : sweep.tile;
+  sweep.own = half ? (bf16 *)sweep.slopes + elements : NULL;
+  sweep.others = half ? sweep.own + rows * 3 * sweep.padded : NULL;
+  const size_t vector_bytes = (size_t)global * (4 * sizeof(float) + sizeof(double));
+  sweep.row_sums = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, vector_bytes);
+  float *floats = (float *)(sweep.row_sums + global);
   for (int side = 0; side < 2; side++) {
     sweep.lse[side] = floats + side * global;
     sweep.max[side] = floats + (2 + side) * global;
   }
-  const double factor = call->weight / (2 * (double)global);
+  return sweep;
+}
+
+void cuda_contrastive(struct device *self, const struct contrastive *call) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  const struct sweep sweep = plan_sweep(cuda, call);
+  const double factor = call->weight / (2 * (double)call->global);
   find_normalisers(&sweep);
   if (call->loss) {
     LAUNCH(loss_rows, blocks_for(call->count, THREADS / WARP), THREADS, 0, cuda, sweep);
-    cuda_add_total(cuda, vectors, call->count, factor, call->loss);
+    cuda_add_total(cuda, sweep.row_sums, call->count, factor, call->loss);
   }
-  runtime_fill_bytes(cuda, vectors, 0, (size_t)call->count * sizeof *vectors);
+  runtime_fill_bytes(cuda, sweep.row_sums, 0, (size_t)call->count * sizeof *sweep.row_sums);
   if (call->dimages)
     differentiate_side(&sweep, 0, call->images, call->texts, call->dimages, (float)factor);
   if (call->dtexts)

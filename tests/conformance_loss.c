@@ -1,5 +1,5 @@
 /* Normalisation, the distillation losses and the contrastive loss. All of it is fp32; both dtypes run the same with
- * other shapes. */
+ * other shapes, but for the products of the contrastive loss. */
 #include "conformance.h"
 #include <math.h>
 
@@ -164,9 +164,10 @@ static double *unit_rows(struct conformance *c, int64_t rows, int64_t width) {
   return x;
 }
 
-/* Gradients of all rows; returns by the logit scale, from the rows first .. first+count-1. */
+/* Gradients of all rows, and the sums of the absolute values of their terms; returns by the logit scale, from the rows
+ * first .. first+count-1. */
 static double contrastive_gradients(struct conformance *c, const struct contrastive_reference *r, int64_t first,
-                                    int64_t count, double *dimages, double *dtexts) {
+                                    int64_t count, double *gradient[2], double *size[2]) {
   int64_t global = r->global, width = r->width;
   double *row = conformance_doubles(c, global), *column = conformance_doubles(c, global), dscale = 0,
          s = exp(r->logit_scale);
@@ -181,17 +182,18 @@ static double contrastive_gradients(struct conformance *c, const struct contrast
       if (i >= first && i < first + count)
         dscale += d * a;
       for (int64_t k = 0; k < width; k++) {
-        dimages[i * width + k] += d * s * r->texts[j * width + k];
-        dtexts[j * width + k] += d * s * r->images[i * width + k];
+        gradient[0][i * width + k] += d * s * r->texts[j * width + k];
+        gradient[1][j * width + k] += d * s * r->images[i * width + k];
+        size[0][i * width + k] += fabs(d * s * r->texts[j * width + k]);
+        size[1][j * width + k] += fabs(d * s * r->images[i * width + k]);
       }
     }
   return dscale;
 }
 
-static void check_contrastive(struct conformance *c, int64_t global, int64_t width, double logit_scale) {
-  int64_t first = (int64_t)(conformance_uniform(c) * (double)global), count = conformance_size(c, global - first);
-  if (count > global - first)
-    count = global - first;
+/* The owned rows are first .. first+count-1. */
+static void check_contrastive(struct conformance *c, enum dtype dtype, int64_t global, int64_t first, int64_t count,
+                              int64_t width, double logit_scale) {
   conformance_note(c, "global %d width %d first %d count %d logit scale %g", (int)global, (int)width, (int)first,
                    (int)count, logit_scale);
   struct tensor *images = tensor_from(c, DTYPE_F32, global * width, unit_rows(c, global, width));
@@ -201,14 +203,15 @@ static void check_contrastive(struct conformance *c, int64_t global, int64_t wid
   struct tensor *dimages = tensor_result(c, DTYPE_F32, count * width),
                 *dtexts = tensor_result(c, DTYPE_F32, count * width);
   struct tensor *dscale = tensor_from(c, DTYPE_F32, 1, (double[]){0.25});
-  double *all_images = conformance_doubles(c, global * width), *all_texts = conformance_doubles(c, global * width);
+  double *all[2] = {conformance_doubles(c, global * width), conformance_doubles(c, global * width)};
+  double *size[2] = {conformance_doubles(c, global * width), conformance_doubles(c, global * width)};
   struct contrastive_reference r = {global, width, 0.75, scale->value[0], images->value, texts->value};
-  double dscale_expected = 0.25 + contrastive_gradients(c, &r, first, count, all_images, all_texts);
+  double dscale_expected = 0.25 + contrastive_gradients(c, &r, first, count, all, size);
   if (global < 30) {
-    double whole = contrastive_gradients(c, &r, 0, global, conformance_doubles(c, global * width),
-                                         conformance_doubles(c, global * width));
-    conformance_check_gradient(c, "reference dimages", contrastive_total, &r, r.images, all_images, global * width);
-    conformance_check_gradient(c, "reference dtexts", contrastive_total, &r, r.texts, all_texts, global * width);
+    double *again[2] = {conformance_doubles(c, global * width), conformance_doubles(c, global * width)};
+    double whole = contrastive_gradients(c, &r, 0, global, again, again);
+    conformance_check_gradient(c, "reference dimages", contrastive_total, &r, r.images, all[0], global * width);
+    conformance_check_gradient(c, "reference dtexts", contrastive_total, &r, r.texts, all[1], global * width);
     conformance_check_gradient(c, "reference dlogit_scale", contrastive_total, &r, &r.logit_scale, &whole, 1);
   }
   double expected = 0.5 + contrastive_terms(&r, first, count), s = exp(r.logit_scale);
@@ -216,6 +219,7 @@ static void check_contrastive(struct conformance *c, int64_t global, int64_t wid
                                                               .width = width,
                                                               .first = first,
                                                               .count = count,
+                                                              .dtype = dtype,
                                                               .weight = r.weight,
                                                               .images = images->data,
                                                               .texts = texts->data,
@@ -225,25 +229,32 @@ static void check_contrastive(struct conformance *c, int64_t global, int64_t wid
                                                               .dtexts = dtexts->data,
                                                               .dlogit_scale = dscale->data});
   /* Logits of up to s have errors of s times those of a product of unit vectors; probabilities have the same,
-   * relatively. */
-  double logits = conformance_sum_bound(width, s + 8), rows = (double)count / (double)global;
+   * relatively. In bf16 logits are off by 2^-16 s more, and the gradients by the roundings of two operands. */
+  const bool half = dtype == DTYPE_BF16;
+  double logits = conformance_sum_bound(half ? 3 * width : width, s + 8) + (half ? 0x1p-16 * s : 0),
+         rows = (double)count / (double)global;
   conformance_check_all(c, "loss", loss, &expected, 4 * logits * rows + 1e-6 * rows);
   double per_row = s / (2 * (double)global) * (4 * logits + conformance_sum_bound(global, 4));
-  conformance_check_all(c, "dimages", dimages, all_images + first * width, per_row);
-  conformance_check_all(c, "dtexts", dtexts, all_texts + first * width, per_row);
+  for (int side = 0; side < 2; side++)
+    for (int64_t i = 0; i < global * width; i++)
+      size[side][i] = per_row + (half ? 2 * conformance_unit(dtype) * size[side][i] : 0);
+  conformance_check(c, "dimages", dimages, all[0] + first * width, size[0] + first * width);
+  conformance_check(c, "dtexts", dtexts, all[1] + first * width, size[1] + first * width);
   conformance_check_all(c, "dlogit_scale", dscale, &dscale_expected,
                         4 * rows * s * logits + conformance_sum_bound(8, 1));
 }
 
 static void test_contrastive(struct conformance *c, enum dtype dtype) {
-  (void)dtype;
-  check_contrastive(c, conformance_size(c, 40), 1 + conformance_size(c, 40), 4.6 * conformance_uniform(c));
+  int64_t global = conformance_size(c, 40), width = 1 + conformance_size(c, 40);
+  int64_t first = (int64_t)(conformance_uniform(c) * (double)global), count = conformance_size(c, global - first);
+  count = count > global - first ? global - first : count;
+  check_contrastive(c, dtype, global, first, count, width, 4.6 * conformance_uniform(c));
 }
 
 /* More rows and columns than a tile has. */
 static void test_contrastive_tiles(struct conformance *c, enum dtype dtype) {
-  if (dtype == DTYPE_F32 && c->seed % 1000 == 0)
-    check_contrastive(c, 1100, 3, 3);
+  if (c->seed % 1000 == 0)
+    check_contrastive(c, dtype, 1100, 100, 700, 3, 3);
 }
 
 const struct conformance_case conformance_loss[] = {

@@ -295,9 +295,11 @@ struct distill {
  *   loss = weight / (2G) * sum_i ( -log softmax_row(A)_ii - log softmax_column(A)_ii ).
  * *loss += the terms of the owned rows and columns; dimages, dtexts [count,E] = true gradients of the global loss for
  * the owned rows (written); *dlogit_scale += s * the owned rows' share of sum dA * (images texts^T), so that a sum over
- * ranks gives the gradient. */
+ * ranks gives the gradient. All tensors are fp32; `dtype` is that of the run's products: with bf16 a device may take
+ * A within 2^-16 s, and dA and the features as bf16 where it makes dimages and dtexts of them. */
 struct contrastive {
   int64_t global, width, first, count;
+  enum dtype dtype;
   double weight;
   const float *images, *texts, *logit_scale;
   double *loss;

@@ -97,6 +97,7 @@ static void loss_of_text(struct contrastive_state *state, struct session *sessio
                                                           .width = width,
                                                           .first = (a * comm_size() + comm_rank()) * session->batch,
                                                           .count = session->batch,
+                                                          .dtype = session->dtype,
                                                           .weight = state->weight[t],
                                                           .images = state->image.all,
                                                           .texts = state->text[t].all,

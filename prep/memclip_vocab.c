@@ -15,7 +15,7 @@
 const char *argp_program_version = "memclip-vocab " PACKAGE_VERSION;
 
 static const struct argp_option option_table[] = {
-    {"size", 'n', "N", 0, "train: number of ids, 514 to 49408 (512 + merges + 2)", 0},
+    {"size", 'n', "N", 0, "train: number of ids, 515 to 49408 (512 + merges + 2)", 0},
     {"out", 'o', "FILE", 0, "train: the vocabulary to write, gzipped", 0},
     {"vocabulary", 'V', "FILE", 0,
      "encode, decode: the vocabulary; 'clip' (default) is CLIP's own, found in $MEMCLIP_DATA", 0},
@@ -202,7 +202,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   struct command *command = state->input;
   switch (key) {
   case 'n':
-    command->size = parse_number(argument, "size", 514, 49408, state);
+    command->size = parse_number(argument, "size", 515, 49408, state);
     return 0;
   case 'o':
     command->out = argument;

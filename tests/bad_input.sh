@@ -110,7 +110,7 @@ END
 changed() { # changed SED WORDS: the model's JSON with one change
   sed "$1" "$world/model.json" | config changed "$2"
 }
-ok "a width that heads do not divide" changed 's/"head_width": 16/"head_width": 13/' 'changed.json'
+ok "a width that heads do not divide" changed 's/"head_width": 16/"head_width": 10/' 'changed.json'
 ok "a text where a number stands" changed 's/"layers": 2/"layers": "two"/' 'changed.json'
 ok "patches larger than the picture" changed 's/"patch_size": 8/"patch_size": 64/' 'changed.json'
 ok "a width below 1" changed 's/"embed_dim": 32/"embed_dim": 0/' 'changed.json'

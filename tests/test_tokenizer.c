@@ -110,6 +110,25 @@ static void test_refusals(void **state) {
   unlink(path);
 }
 
+/* open_clip cuts the file at line breaks, so what stands behind the last one counts, as every empty line. */
+static void test_empty_lines(void **state) {
+  (void)state;
+  static const struct {
+    const char *content;
+    int32_t ids;
+  } files[] = {{"#\ni n\nt h", 516}, {"#\ni n\nt h\n", 517}, {"#\ni n\n\nt h\n", 518}};
+  char path[] = "/tmp/memclip-vocabulary-XXXXXX";
+  close(mkstemp(path));
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    struct tokenizer *tokenizer;
+    assert_int_equal(file_write_atomic(path, files[i].content, strlen(files[i].content)), STATUS_OK);
+    assert_int_equal(tokenizer_open(path, &tokenizer), STATUS_OK);
+    assert_int_equal(tokenizer_vocabulary_size(tokenizer), files[i].ids);
+    tokenizer_close(tokenizer);
+  }
+  unlink(path);
+}
+
 /* Sweeps and heap leave the same symbols: words of few letters, so that merges overlap. */
 static void test_merging(void **state) {
   (void)state;
@@ -212,9 +231,10 @@ static void test_no_leak(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_clean),   cmocka_unit_test(test_trained_vocabulary), cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_merging), cmocka_unit_test(test_hostile_captions),   cmocka_unit_test(test_reference),
-      cmocka_unit_test(test_no_leak),
+      cmocka_unit_test(test_clean),     cmocka_unit_test(test_trained_vocabulary),
+      cmocka_unit_test(test_refusals),  cmocka_unit_test(test_empty_lines),
+      cmocka_unit_test(test_merging),   cmocka_unit_test(test_hostile_captions),
+      cmocka_unit_test(test_reference), cmocka_unit_test(test_no_leak),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,11 +135,13 @@ static enum status parse(struct tokenizer *tokenizer, const struct text *content
   tokenizer->symbols = memory_allocate((lines + 2 * BYTE_SYMBOLS + 2) * sizeof *tokenizer->symbols, "vocabulary");
   add_bytes(tokenizer);
   int number = 2;
-  for (line++; line < end && tokenizer->count < 2 * BYTE_SYMBOLS + OFFICIAL_MERGES; number++) {
-    const char *stop = memchr(line, '\n', (size_t)(end - line));
+  for (line++; line <= end && tokenizer->count < 2 * BYTE_SYMBOLS + OFFICIAL_MERGES; number++) {
+    const char *stop = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
     stop = stop ? stop : end;
     if (stop > line)
       TRY(add_merge(tokenizer, line, (size_t)(stop - line), number));
+    else /* open_clip gives an empty line an id, also the one behind the last line break */
+      tokenizer->symbols[tokenizer->count++] = (struct symbol){0};
     line = stop + 1;
   }
   add_symbol(tokenizer, start_text, sizeof start_text - 1);

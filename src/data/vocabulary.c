@@ -350,8 +350,8 @@ static void release(struct trainer *trainer) {
 }
 
 enum status vocabulary_train(const char *const *lines, int64_t count, int32_t size, const char *path) {
-  if (size < FIRST_MERGE + 2 || size > SYMBOLS_MAX)
-    return error_set(STATUS_INPUT, "a vocabulary has 514 to 49408 ids, not %" PRId32, size);
+  if (size < FIRST_MERGE + 3 || size > SYMBOLS_MAX)
+    return error_set(STATUS_INPUT, "a vocabulary has 515 to 49408 ids, not %" PRId32, size);
   struct trainer *trainer = memory_allocate(sizeof *trainer, "vocabulary");
   trainer->name_ends = memory_allocate((size_t)size * sizeof(size_t), "vocabulary");
   struct text cleaned = {0}, file = {0};
@@ -366,6 +366,7 @@ enum status vocabulary_train(const char *const *lines, int64_t count, int32_t si
   bool more = true;
   while (more && trainer->symbol_count < size - 2)
     more = merge_once(trainer, &file);
+  file.length--; /* behind a last line break open_clip would see one more merge */
   enum status status = STATUS_OK;
   if (!more)
     status = error_set(STATUS_INPUT,

@@ -13,15 +13,35 @@ static void cuda_copy_in(struct device *self, void *to_device, const void *from_
   runtime_copy_in(cuda_from_device(self), to_device, from_host, bytes);
 }
 static void cuda_copy_out(struct device *self, void *to_host, const void *from_device, size_t bytes) {
+  self->counts.waits++;
   runtime_copy_out(cuda_from_device(self), to_host, from_device, bytes);
 }
 static void cuda_copy(struct device *self, void *to, const void *from, size_t bytes) {
   runtime_copy(cuda_from_device(self), to, from, bytes);
 }
+static void *cuda_allocate_pinned(struct device *self, size_t bytes, const char *label) {
+  return runtime_allocate_pinned(cuda_from_device(self), bytes, label);
+}
+static void cuda_release_pinned(struct device *self, void *block) {
+  runtime_release_pinned(cuda_from_device(self), block);
+}
+static void cuda_upload(struct device *self, int lane, void *to_device, const void *from_pinned, size_t bytes) {
+  runtime_upload(cuda_from_device(self), lane, to_device, from_pinned, bytes);
+}
+static void cuda_upload_finish(struct device *self, int lane) {
+  runtime_upload_finish(cuda_from_device(self), lane);
+}
+static void cuda_upload_again(struct device *self, int lane) {
+  runtime_upload_again(cuda_from_device(self), lane);
+}
+static void cuda_upload_wait(struct device *self, int lane) {
+  self->counts.waits += runtime_upload_wait(cuda_from_device(self), lane);
+}
 static void cuda_zero(struct device *self, void *block, size_t bytes) {
   runtime_fill_bytes(cuda_from_device(self), block, 0, bytes);
 }
 static void cuda_synchronize(struct device *self) {
+  self->counts.waits++;
   runtime_synchronize(cuda_from_device(self));
 }
 /* No copies of weights are kept here. */
@@ -41,6 +61,7 @@ static void cuda_close(struct device *self) {
   runtime_synchronize(cuda);
   runtime_leave_collective(cuda);
   choices_close(cuda);
+  runtime_close_uploads(cuda);
   gemm_close(cuda);
   for (int i = 0; i < CUDA_SCRATCH_COUNT; i++)
     runtime_release(cuda, cuda->scratch[i].block);
@@ -66,6 +87,12 @@ static const struct device_operations cuda_operations = {
     .copy_in = cuda_copy_in,
     .copy_out = cuda_copy_out,
     .copy = cuda_copy,
+    .allocate_pinned = cuda_allocate_pinned,
+    .release_pinned = cuda_release_pinned,
+    .upload = cuda_upload,
+    .upload_finish = cuda_upload_finish,
+    .upload_again = cuda_upload_again,
+    .upload_wait = cuda_upload_wait,
     .zero = cuda_zero,
     .fill = cuda_fill,
     .cast = cuda_cast,
@@ -130,6 +157,7 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
     return status;
   }
   choices_open(cuda);
+  runtime_open_uploads(cuda);
   const size_t used = strlen(cuda->device.description);
   snprintf(cuda->device.description + used, sizeof cuda->device.description - used, ", %s", gemm_version());
   *device = &cuda->device;

@@ -44,12 +44,14 @@ enum cuda_scratch_slot {
 struct choices;
 struct gemm_library;
 struct collective;
+struct uploads;
 
 struct cuda_device {
   struct device device; /* first */
   cudaStream_t stream;
   struct gemm_library *gemm;
-  struct choices *choices;       /* of matrix products */
+  struct choices *choices; /* of matrix products */
+  struct uploads *uploads;
   struct collective *collective; /* NULL until joined */
   struct {
     void *block;
@@ -94,6 +96,15 @@ void runtime_copy_out(struct cuda_device *cuda, void *to, const void *from, size
 void runtime_copy(struct cuda_device *cuda, void *to, const void *from, size_t bytes);
 void runtime_fill_bytes(struct cuda_device *cuda, void *block, int byte, size_t bytes);
 void runtime_synchronize(struct cuda_device *cuda);
+/* Uploads: upload.cu, tests/emulation/upload.cc. */
+void runtime_open_uploads(struct cuda_device *cuda);
+void runtime_close_uploads(struct cuda_device *cuda);
+void *runtime_allocate_pinned(struct cuda_device *cuda, size_t bytes, const char *label);
+void runtime_release_pinned(struct cuda_device *cuda, void *block);
+void runtime_upload(struct cuda_device *cuda, int lane, void *to, const void *from, size_t bytes);
+void runtime_upload_finish(struct cuda_device *cuda, int lane);
+void runtime_upload_again(struct cuda_device *cuda, int lane);
+bool runtime_upload_wait(struct cuda_device *cuda, int lane); /* whether there was anything to wait for */
 void runtime_range_begin(struct cuda_device *cuda, const char *name);
 void runtime_range_end(struct cuda_device *cuda);
 

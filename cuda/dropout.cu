@@ -12,10 +12,11 @@ template <typename T, int V> KERNEL void drop(struct dropout call, unsigned thre
     return;
   const int64_t token = call.position ? call.position[b] : row % call.tokens;
   const uint64_t first = (uint64_t)((call.sample[b] * call.tokens_max + token) * width);
+  const uint64_t step = (uint64_t)*call.step;
   float x[V];
   for (int64_t c = lane_of_thread() * V; c < width; c += WARP * V) {
     uint32_t words[4];
-    philox(call.key, (uint64_t)call.step, (first + (uint64_t)c) / 4, words);
+    philox(call.key, step, (first + (uint64_t)c) / 4, words);
     load<V>((const T *)call.x, row * width + c, x);
 #pragma unroll
     for (int n = 0; n < V; n++) {

@@ -60,6 +60,7 @@ void *runtime_allocate(struct cuda_device *cuda, size_t bytes, const char *label
     fatal("the GPU has no %zu bytes for %s (%zu of %zu are free): %s; a smaller batch needs less", bytes, label, left,
           total, cudaGetErrorString(error));
   }
+  cuda->device.counts.allocations++;
   if (memory_is_poisoned())
     runtime_fill_bytes(cuda, block, 0xff, bytes);
   return block;

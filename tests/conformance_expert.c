@@ -193,7 +193,8 @@ static void test_dropout(struct conformance *c, enum dtype dtype) {
   struct tensor *x = tensor_random(c, dtype, count, 1), *y = in_place ? x : tensor_result(c, dtype, count),
                 *sample = tensor_from(c, DTYPE_I64, batch, samples),
                 *position = tensor_from(c, DTYPE_I32, batch, positions),
-                *row = tensor_random(c, dtype, batch * width, 1);
+                *row = tensor_random(c, dtype, batch * width, 1),
+                *step = tensor_from(c, DTYPE_I64, 1, (double[]){(double)conformance_size(c, INT64_C(1) << 35)});
   struct dropout call = {.batch = batch,
                          .tokens = tokens,
                          .tokens_max = tokens + conformance_size(c, 8),
@@ -201,7 +202,7 @@ static void test_dropout(struct conformance *c, enum dtype dtype) {
                          .dtype = dtype,
                          .probability = probability,
                          .key = random_philox_key(&key),
-                         .step = conformance_size(c, INT64_C(1) << 35),
+                         .step = step->data,
                          .sample = sample->data,
                          .x = x->data,
                          .y = y->data};
@@ -211,7 +212,7 @@ static void test_dropout(struct conformance *c, enum dtype dtype) {
     const uint64_t element =
         (uint64_t)((sample->value[b] * (double)call.tokens_max + (double)t)) * (uint64_t)width + (uint64_t)(i % width);
     uint32_t words[4];
-    random_philox(call.key, (uint64_t)call.step, element / 4, words);
+    random_philox(call.key, (uint64_t)step->value[0], element / 4, words);
     const bool kept = words[element % 4] >= threshold;
     expected[i] = kept ? x->value[i] / (1 - probability) : 0;
     if (t == (int64_t)positions[b])

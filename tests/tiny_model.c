@@ -107,6 +107,8 @@ double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool 
   int64_t *samples = device->op->allocate(device, (size_t)batch->count * sizeof *samples, "samples");
   int32_t *keep = device->op->allocate(device, (size_t)(batch->count * batch->kept + 1) * sizeof *keep, "kept patches");
   device->op->copy_in(device, samples, batch->samples, (size_t)batch->count * sizeof *samples);
+  int64_t *step = device->op->allocate(device, sizeof *step, "step");
+  device->op->copy_in(device, step, &(const int64_t){77}, sizeof *step);
   if (batch->kept)
     device->op->copy_in(device, keep, batch->keep, (size_t)(batch->count * batch->kept) * sizeof *keep);
   if (gradients)
@@ -117,14 +119,14 @@ double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool 
                                           .keep = batch->kept ? keep : NULL,
                                           .samples = samples,
                                           .seed = 5,
-                                          .step = 77};
+                                          .step = step};
   const struct tower_input text_input = {.count = batch->count,
                                          .ids = device_ids,
                                          .end = device_end,
                                          .tokens = batch->tokens,
                                          .samples = samples,
                                          .seed = 5,
-                                         .step = 77};
+                                         .step = step};
   const double loss =
       run_tower(model, &model->vision, &image_input, batch->dimage, gradients, batch->kept, image_features) +
       run_tower(model, &model->text, &text_input, batch->dtext, gradients, 0, text_features);
@@ -132,6 +134,7 @@ double tiny_model_run(struct model *model, const struct tiny_batch *batch, bool 
   device->op->release(device, device_ids);
   device->op->release(device, device_end);
   device->op->release(device, samples);
+  device->op->release(device, step);
   device->op->release(device, keep);
   return loss;
 }

@@ -19,7 +19,7 @@ static struct feed {
   const float *images; /* [steps, batch, 3, h, w] */
   const int32_t *ids;  /* [steps, batch, context]; NULL for the student */
   int64_t pixels;
-  int context, columns, calls;
+  int context;
 } feed;
 
 int session_text_columns(const struct session *session, const int32_t *end, int count) {
@@ -27,17 +27,22 @@ int session_text_columns(const struct session *session, const int32_t *end, int 
   return session->model->config.context_length;
 }
 
+struct micro_batch *session_micro_batch(struct session *session, int64_t step, int64_t a) {
+  (void)step;
+  return &session->micro[a];
+}
+
 /* Micro-batch a of rank r is at (a * ranks + r) * batch of the step's samples. */
-void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds) {
+struct micro_batch *session_fetch(struct session *session, int64_t step, int64_t a, double *waited_seconds) {
   struct device *device = session->device;
-  const int64_t a = feed.calls++ % session->accumulation,
-                first = step * session->global_batch + (a * comm_size() + comm_rank()) * session->batch;
+  struct micro_batch *micro = &session->micro[a];
+  const int64_t first = step * session->global_batch + (a * comm_size() + comm_rank()) * session->batch;
   (void)waited_seconds;
   micro->count = session->batch;
   device->op->copy_in(device, micro->images, feed.images + first * feed.pixels,
                       (size_t)(session->batch * feed.pixels) * sizeof(float));
   if (!feed.ids)
-    return;
+    return micro;
   int32_t end[64];
   const int32_t *ids = feed.ids + first * feed.context;
   for (int i = 0; i < session->batch; i++) {
@@ -47,8 +52,22 @@ void session_fetch(struct session *session, struct micro_batch *micro, int64_t s
         end[i] = t;
   }
   micro->tokens = feed.context;
-  device->op->copy_in(device, micro->ids, ids, (size_t)(session->batch * feed.context) * sizeof *ids);
-  device->op->copy_in(device, micro->end, end, (size_t)session->batch * sizeof *end);
+  device->op->copy_in(device, micro->on_device.ids, ids, (size_t)(session->batch * feed.context) * sizeof *ids);
+  device->op->copy_in(device, micro->on_device.end, end, (size_t)session->batch * sizeof *end);
+  return micro;
+}
+
+void session_fetch_ahead(struct session *session, int64_t step, int64_t a) {
+  (void)session, (void)step, (void)a;
+}
+
+/* The numbers that a first pass reads are any that are valid. */
+void session_blank_micro_batch(struct session *session, struct micro_batch *micro) {
+  struct device *device = session->device;
+  micro->count = session->batch;
+  device->op->zero(device, micro->images, (size_t)(session->batch * feed.pixels) * sizeof(float));
+  device->op->zero(device, micro->on_device.ids, (size_t)(session->batch * feed.context) * sizeof(int32_t));
+  device->op->zero(device, micro->on_device.end, (size_t)session->batch * sizeof(int32_t));
 }
 
 struct tower_input micro_batch_images(const struct micro_batch *micro) {
@@ -57,7 +76,8 @@ struct tower_input micro_batch_images(const struct micro_batch *micro) {
 
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions) {
   (void)short_captions;
-  return (struct tower_input){.count = micro->count, .ids = micro->ids, .end = micro->end, .tokens = micro->tokens};
+  return (struct tower_input){
+      .count = micro->count, .ids = micro->on_device.ids, .end = micro->on_device.end, .tokens = micro->tokens};
 }
 
 /* ---- a session of nothing but models and micro-batches */
@@ -89,8 +109,9 @@ static void open_micro_batches(struct session *session) {
   session->micro = memory_allocate((size_t)session->accumulation * sizeof *session->micro, "micro-batches");
   for (int64_t a = 0; a < session->accumulation; a++) {
     session->micro[a].images = device->op->allocate(device, batch * (size_t)feed.pixels * sizeof(float), "images");
-    session->micro[a].ids = device->op->allocate(device, batch * (size_t)feed.context * sizeof(int32_t), "ids");
-    session->micro[a].end = device->op->allocate(device, batch * sizeof(int32_t), "ids");
+    session->micro[a].on_device.ids =
+        device->op->allocate(device, batch * (size_t)feed.context * sizeof(int32_t), "ids");
+    session->micro[a].on_device.end = device->op->allocate(device, batch * sizeof(int32_t), "ids");
   }
 }
 

@@ -72,13 +72,22 @@ static void *run_thread(void *argument) {
   return NULL;
 }
 
+static void *allocate_plain(void *context, size_t bytes, const char *label) {
+  (void)context;
+  return memory_allocate(bytes, label);
+}
+static void release_plain(void *context, void *block) {
+  (void)context;
+  memory_release(block);
+}
+
 struct loader *loader_open(const struct loader_options *options) {
   struct loader *loader = memory_allocate(sizeof *loader, "loader");
   loader->options = *options;
   loader->options.order.windows = order_windows_new(&options->order);
   struct loader_options *own = &loader->options;
   if (!own->allocate)
-    own->allocate = memory_allocate, own->release = memory_release;
+    own->allocate = allocate_plain, own->release = release_plain;
   own->evaluation.size = own->image_size;
   if (own->threads < 1)
     own->threads = 1;
@@ -119,8 +128,25 @@ static bool is_ready(struct loader *loader, int64_t number) {
   return begun && slot_at(loader, number)->left == 0;
 }
 
+/* With the lock held. */
+static void await(struct loader *loader, int64_t number, double *waited_seconds) {
+  const double start = clock_seconds();
+  while (!is_ready(loader, number))
+    pthread_cond_wait(&loader->done, &loader->lock);
+  *waited_seconds += clock_seconds() - start;
+}
+
+const struct batch *loader_ahead(struct loader *loader, double *waited_seconds) {
+  pthread_mutex_lock(&loader->lock);
+  const int64_t number = loader->consumed + loader->holding;
+  if (waited_seconds)
+    await(loader, number, waited_seconds);
+  const bool ready = is_ready(loader, number);
+  pthread_mutex_unlock(&loader->lock);
+  return ready ? &slot_at(loader, number)->batch : NULL;
+}
+
 const struct batch *loader_next(struct loader *loader, double *waited_seconds) {
-  double start = clock_seconds();
   pthread_mutex_lock(&loader->lock);
   if (!loader->running)
     fatal("loader_next before loader_seek");
@@ -129,13 +155,11 @@ const struct batch *loader_next(struct loader *loader, double *waited_seconds) {
     pthread_cond_broadcast(&loader->work);
   }
   loader->holding = true;
-  while (!is_ready(loader, loader->consumed))
-    pthread_cond_wait(&loader->done, &loader->lock);
+  await(loader, loader->consumed, waited_seconds);
   struct slot *slot = slot_at(loader, loader->consumed);
   loader->bad += slot->bad_count;
   loader->samples += slot->batch.count;
   pthread_mutex_unlock(&loader->lock);
-  *waited_seconds += clock_seconds() - start;
   slot_deliver(slot, &loader->options);
   return &slot->batch;
 }

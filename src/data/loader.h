@@ -29,12 +29,14 @@ struct loader_options {
                              (stride = batch*ranks, offset = rank*batch) */
   int64_t end;            /* positions per epoch that exist; a slot beyond is short: count < batch (evaluation) */
   bool replace;
-  int threads, ring;                                  /* decoding threads; slots, at least 2 */
-  void *(*allocate)(size_t bytes, const char *label); /* for pixel buffers (pinned memory); NULL: memory_allocate */
-  void (*release)(void *block);
+  int threads, ring; /* decoding threads; slots, at least 2 */
+  void *(*allocate)(void *context, size_t bytes,
+                    const char *label); /* for pixel buffers (pinned memory); NULL: memory_allocate */
+  void (*release)(void *context, void *block);
+  void *context;
   void (*bad_sample)(const char *key, const char *location, const char *reason); /* called from loader_next only */
 };
-struct batch { /* valid until the next loader_next; [count, ...], rows beyond count are zero */
+struct batch { /* valid until the loader_next after the one that gave it; [count, ...], rows beyond count are zero */
   int count;
   int64_t epoch, slot;
   uint8_t *images;                                  /* [batch, size, size, 3] RGB */
@@ -50,6 +52,10 @@ struct loader *loader_open(const struct loader_options *options);
 void loader_seek(struct loader *loader, int64_t epoch, int64_t slot, int64_t slots_per_epoch);
 /* Waits for the next slot. *waited_seconds += time spent waiting. */
 const struct batch *loader_next(struct loader *loader, double *waited_seconds);
+/* The slot that the next loader_next will give, when it is ready; waits for it unless waited_seconds is NULL. It
+ * counts, and its bad samples are told, only once loader_next gives it: where nobody comes to that, it was never there.
+ */
+const struct batch *loader_ahead(struct loader *loader, double *waited_seconds);
 int64_t loader_bad_samples(const struct loader *loader);
 int64_t loader_samples(const struct loader *loader);
 void loader_close(struct loader *loader);

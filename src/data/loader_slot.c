@@ -19,7 +19,7 @@ void slot_allocate(struct slot *slot, const struct loader_options *options) {
   *slot = (struct slot){0};
   struct batch *batch = &slot->batch;
   if (options->images)
-    batch->images = options->allocate(rows * image_bytes(options), "loader images");
+    batch->images = options->allocate(options->context, rows * image_bytes(options), "loader images");
   batch->tokens = allocate_integers(rows * context, tokens);
   batch->end = allocate_integers(rows, tokens);
   batch->short_tokens = allocate_integers(rows * context, short_tokens);
@@ -44,7 +44,7 @@ void slot_release(struct slot *slot, const struct loader_options *options) {
   struct batch *batch = &slot->batch;
   forget_bad(slot);
   if (batch->images)
-    options->release(batch->images);
+    options->release(options->context, batch->images);
   for (int i = 0; i < options->batch; i++)
     text_release(&slot->texts[i]);
   void *blocks[] = {batch->tokens,  batch->end,   batch->short_tokens, batch->short_end,        batch->token_counts,

@@ -204,15 +204,15 @@ struct expert_read {
 };
 /* Dropout whose mask is a function of what is dropped, so that a replayed micro-batch, a backward (the same call on
  * gradients) and any number of ranks see the same one. Column c of token t of sample b is element e = (sample[b] *
- * tokens_max + t) * width + c. Of random_philox(key, step, e / 4), word e % 4 decides: y = x / (1 - probability) where
+ * tokens_max + t) * width + c. Of random_philox(key, *step, e / 4), word e % 4 decides: y = x / (1 - probability) where
  * the word is at least probability * 2^32 (rounded down), else 0. Row b * tokens + i of x [B*tokens, width] (compute
  * dtype; y may be x) is token t = i, or position[b] when `tokens` is 1 and position is not NULL. */
 struct dropout {
   int64_t batch, tokens, tokens_max, width;
   enum dtype dtype;
   double probability;
-  uint64_t key; /* random_philox_key of seed, RANDOM_DROPOUT and layer */
-  int64_t step;
+  uint64_t key;          /* random_philox_key of seed, RANDOM_DROPOUT and layer */
+  const int64_t *step;   /* one number, on the device */
   const int64_t *sample; /* [B] addresses in the data set, on the device */
   const int32_t *position;
   const void *x;
@@ -321,6 +321,7 @@ struct adamw {
   bool zero_gradient, bf16_state;
 };
 
+enum { DEVICE_LANES = 2 };
 /* The table; `self` is the device. */
 struct device_operations {
   const char *name; /* "cpu", "cuda" */
@@ -332,6 +333,14 @@ struct device_operations {
   void (*copy_in)(struct device *self, void *to_device, const void *from_host, size_t bytes);
   void (*copy_out)(struct device *self, void *to_host, const void *from_device, size_t bytes); /* waits */
   void (*copy)(struct device *self, void *to, const void *from, size_t bytes);                 /* within the device */
+  /* Uploads: copies beside what is enqueued in order, from memory of the host that the device pins. A lane stands for
+   * blocks that are uploaded, used, and uploaded again, in turns. All but upload_wait return at once. */
+  void *(*allocate_pinned)(struct device *self, size_t bytes, const char *label);
+  void (*release_pinned)(struct device *self, void *block);
+  void (*upload)(struct device *self, int lane, void *to_device, const void *from_pinned, size_t bytes);
+  void (*upload_finish)(struct device *self, int lane); /* what is enqueued after it sees the lane's uploads */
+  void (*upload_again)(struct device *self, int lane);  /* later uploads wait for what is enqueued before it */
+  void (*upload_wait)(struct device *self, int lane);   /* the host waits: sources may change */
   void (*zero)(struct device *self, void *block, size_t bytes);
   void (*fill)(struct device *self, float *x, int64_t count, float value);
   void (*cast)(struct device *self, void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
@@ -412,15 +421,22 @@ struct device_choices {
   enum status (*read)(struct device *self, const char *text);
 };
 
+/* Since the device was opened. The CPU computes in the caller's thread: it never waits. */
+struct device_counts {
+  uint64_t waits;       /* of the host for the device */
+  uint64_t allocations; /* of device memory */
+};
+
 /* Every implementation's struct begins with this. */
 struct device {
   const struct device_operations *op;
   const struct device_collectives *collectives; /* NULL where the device has none */
   const struct device_choices *choices;         /* NULL where there is nothing to choose */
-  bool memory_is_host;                          /* the host may read and write its memory */
-  int threads;                                  /* compute threads (CPU) */
-  char description[256];                        /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
-  bool bf16_is_storage_only;                    /* products of bf16 operands are computed in fp32 here */
+  struct device_counts counts;
+  bool memory_is_host;       /* the host may read and write its memory */
+  int threads;               /* compute threads (CPU) */
+  char description[256];     /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
+  bool bf16_is_storage_only; /* products of bf16 operands are computed in fp32 here */
 };
 
 /* name: "cpu", "cuda" or "auto". `threads` 0 takes the affinity mask. STATUS_SYSTEM when the device is absent.

@@ -90,10 +90,10 @@ struct tower_input {
   const int32_t *ids, *end;         /* device; text: [B,context], [B] */
   int tokens;                       /* text: columns of ids that are used; every end < tokens */
   const struct memory_watch *watch; /* NULL: nobody listens */
-  /* Dropout of memories, keyed by seed, step and the samples' addresses (device, [B]); samples NULL: off. */
-  const int64_t *samples;
+  /* Dropout of memories, keyed by seed, step (device, one number) and the samples' addresses (device, [B]); samples
+   * NULL: off. */
+  const int64_t *samples, *step;
   uint64_t seed;
-  int64_t step;
 };
 void tower_begin(struct tower_run *run, const struct tower_input *input);
 /* Runs sublayers up to, not including, `until` (at most tower->count). */

@@ -30,109 +30,165 @@ static bool has_dropout(const struct memory_config *memory) {
   return memory->count && (memory->input_dropout > 0 || memory->query_dropout > 0 || memory->value_dropout > 0);
 }
 
-void session_open_micro_batches(struct session *session, bool short_captions, bool tokens) {
-  struct device *device = session->device;
+/* The small inputs of a micro-batch as they follow each other in one block. */
+static void lay_out(const struct session *session, bool short_captions, bool tokens, struct arena *arena,
+                    struct micro_inputs *inputs) {
+  const size_t batch = (size_t)session->batch, ids = batch * (size_t)session->model->config.context_length;
+  inputs->step = arena_take(arena, sizeof *inputs->step);
+  inputs->samples = arena_take(arena, batch * sizeof *inputs->samples);
+  inputs->ids = tokens ? arena_take(arena, ids * sizeof *inputs->ids) : NULL;
+  inputs->end = tokens ? arena_take(arena, batch * sizeof *inputs->end) : NULL;
+  inputs->short_ids = short_captions ? arena_take(arena, ids * sizeof *inputs->short_ids) : NULL;
+  inputs->short_end = short_captions ? arena_take(arena, batch * sizeof *inputs->short_end) : NULL;
+  inputs->keep =
+      session->kept_patches ? arena_take(arena, batch * (size_t)session->kept_patches * sizeof *inputs->keep) : NULL;
+}
+
+static size_t image_bytes(const struct session *session) {
   const struct clip_config *config = &session->model->config;
-  const size_t batch = (size_t)session->batch, ids = batch * (size_t)config->context_length * sizeof(int32_t);
+  return (size_t)session->batch * (size_t)config->image_height * (size_t)config->image_width * 3;
+}
+
+static void open_micro_batch(struct session *session, bool short_captions, bool tokens, struct micro_batch *micro) {
+  const struct clip_config *config = &session->model->config;
+  struct device *device = session->device;
+  micro->images = device->op->allocate(device, image_bytes(session), "images");
+  micro->seed = (uint64_t)session->settings->run.seed;
+  micro->has_dropout = has_dropout(&config->vision.memory) || has_dropout(&config->text.memory);
+  micro->block = (struct arena){.device = device, .label = "inputs of a micro-batch"};
+  lay_out(session, short_captions, tokens, &micro->block, &micro->on_device);
+  arena_allocate(&micro->block);
+  micro->bytes = micro->block.size_bytes;
+  micro->pinned = device->op->allocate_pinned(device, micro->bytes, "inputs of a micro-batch");
+  struct arena on_host = {.base = micro->pinned, .size_bytes = micro->bytes, .label = "inputs of a micro-batch"};
+  lay_out(session, short_captions, tokens, &micro->block, &micro->on_device);
+  lay_out(session, short_captions, tokens, &on_host, &micro->on_host);
+}
+
+void session_open_micro_batches(struct session *session, bool short_captions, bool tokens) {
   const int grid = session->model->vision.tokens - 1;
-  const double wanted = session->settings->model.patch_dropout, dropout = wanted > 0 ? wanted : config->patch_dropout;
+  const double wanted = session->settings->model.patch_dropout,
+               dropout = wanted > 0 ? wanted : session->model->config.patch_dropout;
   session->kept_patches = dropout > 0 ? (int)(grid * (1 - dropout)) : 0;
   if (dropout > 0 && session->kept_patches < 1)
     session->kept_patches = 1;
-  session->host_keep = memory_allocate(batch * (size_t)(session->kept_patches + 1) * sizeof(int32_t), "kept patches");
-  session->micro = memory_allocate((size_t)session->accumulation * sizeof *session->micro, "micro-batches");
-  for (int64_t a = 0; a < session->accumulation; a++) {
-    struct micro_batch *micro = &session->micro[a];
-    micro->images =
-        device->op->allocate(device, batch * (size_t)config->image_height * (size_t)config->image_width * 3, "images");
-    micro->samples = memory_allocate(batch * sizeof *micro->samples, "sample addresses");
-    if (tokens) {
-      micro->ids = device->op->allocate(device, ids, "token ids");
-      micro->end = device->op->allocate(device, batch * sizeof(int32_t), "token ids");
-    }
-    if (short_captions) {
-      micro->short_ids = device->op->allocate(device, ids, "token ids");
-      micro->short_end = device->op->allocate(device, batch * sizeof(int32_t), "token ids");
-    }
-    micro->seed = (uint64_t)session->settings->run.seed;
-    if (has_dropout(&config->vision.memory) || has_dropout(&config->text.memory))
-      micro->dropout_samples = device->op->allocate(device, batch * sizeof *micro->samples, "sample addresses");
-    if (session->kept_patches)
-      micro->keep =
-          device->op->allocate(device, batch * (size_t)session->kept_patches * sizeof(int32_t), "kept patches");
-  }
-}
-
-static void close_micro_batch(struct device *device, struct micro_batch *micro) {
-  void *blocks[] = {micro->images,         micro->ids, micro->end, micro->short_ids, micro->short_end, micro->keep,
-                    micro->dropout_samples};
-  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-    if (blocks[i])
-      device->op->release(device, blocks[i]);
-  memory_release(micro->samples);
+  session->kept_micro = tokens ? session->accumulation : 1;
+  session->fetched = session->ahead = -1;
+  session->micro = memory_allocate((size_t)(session->kept_micro + 1) * sizeof *session->micro, "micro-batches");
+  for (int64_t i = 0; i <= session->kept_micro; i++)
+    open_micro_batch(session, short_captions, tokens, &session->micro[i]);
 }
 
 void session_close_micro_batches(struct session *session) {
-  for (int64_t a = 0; session->micro && a < session->accumulation; a++)
-    close_micro_batch(session->device, &session->micro[a]);
+  struct device *device = session->device;
+  for (int64_t i = 0; session->micro && i <= session->kept_micro; i++) {
+    device->op->release(device, session->micro[i].images);
+    device->op->release_pinned(device, session->micro[i].pinned);
+    arena_release(&session->micro[i].block);
+  }
   memory_release(session->micro);
-  memory_release(session->host_keep);
 }
 
-static void copy_ids(struct session *session, int32_t *to_ids, int32_t *to_end, const int32_t *ids, const int32_t *end,
-                     int count) {
+void session_blank_micro_batch(struct session *session, struct micro_batch *micro) {
   struct device *device = session->device;
-  device->op->copy_in(device, to_ids, ids, (size_t)count * (size_t)session->model->config.context_length * sizeof *ids);
-  device->op->copy_in(device, to_end, end, (size_t)count * sizeof *end);
+  micro->count = session->batch;
+  device->op->zero(device, micro->images, image_bytes(session));
+  device->op->zero(device, micro->block.base, micro->bytes);
 }
 
-void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds) {
+/* Micro-batches are numbered through the run; neighbours have different lanes and different buffers. A step's first one
+ * goes where the step before has nothing that is still in use. */
+static int64_t number_of(const struct session *session, int64_t step, int64_t a) {
+  return step * session->accumulation + a;
+}
+static int lane_of(int64_t number) {
+  return (int)(number % DEVICE_LANES);
+}
+struct micro_batch *session_micro_batch(struct session *session, int64_t step, int64_t a) {
+  if (session->kept_micro == 1)
+    return &session->micro[number_of(session, step, a) % 2];
+  return &session->micro[a == 0 && step % 2 ? session->kept_micro : a];
+}
+
+static int copy_ids(const struct session *session, int32_t *to_ids, int32_t *to_end, const int32_t *ids,
+                    const int32_t *end, int count) {
+  memcpy(to_ids, ids, (size_t)count * (size_t)session->model->config.context_length * sizeof *ids);
+  memcpy(to_end, end, (size_t)count * sizeof *end);
+  return session_text_columns(session, end, count);
+}
+
+/* The host's copy of the inputs is free: the lane's upload before the last one was waited for. */
+static void fill(struct session *session, int64_t step, int64_t a, const struct batch *batch) {
   struct device *device = session->device;
+  struct micro_batch *micro = session_micro_batch(session, step, a);
+  const struct micro_inputs *host = &micro->on_host;
+  const int lane = lane_of(number_of(session, step, a));
+  micro->count = batch->count;
+  *host->step = step;
+  memcpy(host->samples, batch->samples, (size_t)batch->count * sizeof *host->samples);
+  if (host->ids)
+    micro->tokens = copy_ids(session, host->ids, host->end, batch->tokens, batch->end, batch->count);
+  if (host->short_ids)
+    micro->short_tokens =
+        copy_ids(session, host->short_ids, host->short_end, batch->short_tokens, batch->short_end, batch->count);
+  for (int i = 0; host->keep && i < batch->count; i++)
+    draw_kept(session, step, batch->samples[i], host->keep + (size_t)i * (size_t)session->kept_patches);
+  if (session->fetched < 0) /* behind the first passes over zeros */
+    device->op->upload_again(device, lane);
+  device->op->upload(device, lane, micro->images, batch->images, image_bytes(session));
+  device->op->upload(device, lane, micro->block.base, micro->pinned, micro->bytes);
+}
+
+struct micro_batch *session_fetch(struct session *session, int64_t step, int64_t a, double *waited_seconds) {
+  struct device *device = session->device;
+  const int64_t number = number_of(session, step, a);
   device->op->range_begin(device, "fetch");
+  if (session->ahead != number)
+    fill(session, step, a, loader_ahead(session->loader, waited_seconds));
+  if (session->fetched >= 0) { /* the loader takes the slot before back, its buffers are free after what is enqueued */
+    device->op->upload_wait(device, lane_of(session->fetched));
+    device->op->upload_again(device, lane_of(session->fetched));
+  }
   const struct batch *batch = loader_next(session->loader, waited_seconds);
-  const size_t pixels = (size_t)session->model->config.image_height * (size_t)session->model->config.image_width * 3;
   for (int i = 0; i < batch->count; i++)
     session->rows_without_sample += !batch->valid[i];
-  micro->count = batch->count;
-  memcpy(micro->samples, batch->samples, (size_t)batch->count * sizeof *micro->samples);
-  micro->step = step;
-  if (micro->dropout_samples)
-    device->op->copy_in(device, micro->dropout_samples, micro->samples, (size_t)batch->count * sizeof *micro->samples);
-  device->op->copy_in(device, micro->images, batch->images, (size_t)batch->count * pixels);
-  if (micro->ids) {
-    micro->tokens = session_text_columns(session, batch->end, batch->count);
-    copy_ids(session, micro->ids, micro->end, batch->tokens, batch->end, batch->count);
-  }
-  if (micro->short_ids) {
-    micro->short_tokens = session_text_columns(session, batch->short_end, batch->count);
-    copy_ids(session, micro->short_ids, micro->short_end, batch->short_tokens, batch->short_end, batch->count);
-  }
-  if (micro->keep) {
-    for (int i = 0; i < batch->count; i++)
-      draw_kept(session, step, batch->samples[i], session->host_keep + (size_t)i * (size_t)session->kept_patches);
-    device->op->copy_in(device, micro->keep, session->host_keep,
-                        (size_t)batch->count * (size_t)session->kept_patches * sizeof(int32_t));
-  }
+  device->op->upload_finish(device, lane_of(number));
+  session->fetched = number;
+  device->op->range_end(device);
+  return session_micro_batch(session, step, a);
+}
+
+void session_fetch_ahead(struct session *session, int64_t step, int64_t a) {
+  struct device *device = session->device;
+  const struct batch *batch = a < session->accumulation ? loader_ahead(session->loader, NULL) : NULL;
+  if (!batch)
+    return;
+  device->op->range_begin(device, "fetch ahead");
+  fill(session, step, a, batch);
+  session->ahead = number_of(session, step, a);
   device->op->range_end(device);
 }
 
 static struct tower_input tower_input_of(const struct micro_batch *micro) {
-  return (struct tower_input){
-      .count = micro->count, .samples = micro->dropout_samples, .seed = micro->seed, .step = micro->step};
+  const struct micro_inputs *inputs = &micro->on_device;
+  return (struct tower_input){.count = micro->count,
+                              .samples = micro->has_dropout ? inputs->samples : NULL,
+                              .step = inputs->step,
+                              .seed = micro->seed};
 }
 
 struct tower_input micro_batch_images(const struct micro_batch *micro) {
   struct tower_input input = tower_input_of(micro);
   input.images = micro->images;
   input.image_dtype = DTYPE_U8;
-  input.keep = micro->keep;
+  input.keep = micro->on_device.keep;
   return input;
 }
 
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions) {
   struct tower_input input = tower_input_of(micro);
-  input.ids = short_captions ? micro->short_ids : micro->ids;
-  input.end = short_captions ? micro->short_end : micro->end;
+  input.ids = short_captions ? micro->on_device.short_ids : micro->on_device.ids;
+  input.end = short_captions ? micro->on_device.short_end : micro->on_device.end;
   input.tokens = short_captions ? micro->short_tokens : micro->tokens;
   return input;
 }

@@ -62,8 +62,8 @@ static void encode(struct session *session, struct side *side, const struct towe
                                                                       .norm = side->norm + row});
 }
 
-static void encode_all(struct contrastive_state *state, struct session *session, int64_t a) {
-  const struct micro_batch *micro = &session->micro[a];
+static void encode_all(struct contrastive_state *state, struct session *session, const struct micro_batch *micro,
+                       int64_t a) {
   const struct tower_input images = micro_batch_images(micro);
   encode(session, &state->image, &images, a);
   for (int t = 0; t < TEXTS; t++)
@@ -167,8 +167,8 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
   struct contrastive_state *state = opaque;
   struct gradient_listener listener = reducer_listener(reducer);
   for (int64_t a = 0; a < session->accumulation; a++) {
-    session_fetch(session, &session->micro[a], step, &timing->waiting_seconds);
-    encode_all(state, session, a);
+    encode_all(state, session, session_fetch(session, step, a, &timing->waiting_seconds), a);
+    session_fetch_ahead(session, step, a + 1);
   }
   session->device->op->range_begin(session->device, "loss");
   gather(state, session, &state->image);
@@ -181,7 +181,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
   for (int64_t a = 0; a < session->accumulation; a++) {
     const bool last = a + 1 == session->accumulation;
     if (session->accumulation > 1)
-      encode_all(state, session, a);
+      encode_all(state, session, session_micro_batch(session, step, a), a);
     if (last) {
       reducer_begin(reducer);
       if (session->model->logit_scale->gradient && session->settings->parity.undivided_accumulation)

@@ -76,7 +76,7 @@ static bool read_cached(struct distill_state *state, struct session *session, co
     return false;
   state->seen += micro->count;
   for (int i = 0; i < micro->count; i++)
-    if (!teacher_cache_read(state->cache, micro->samples[i], state->host_features + i * width))
+    if (!teacher_cache_read(state->cache, micro->on_host.samples[i], state->host_features + i * width))
       return false;
   state->cached += micro->count;
   session->device->op->copy_in(session->device, state->teacher_features, state->host_features,
@@ -91,7 +91,7 @@ static void write_cached(struct distill_state *state, struct session *session, c
   session->device->op->copy_out(session->device, state->host_features, state->teacher_features,
                                 (size_t)(micro->count * width) * sizeof(float));
   for (int i = 0; i < micro->count; i++)
-    if (teacher_cache_write(state->cache, micro->samples[i], state->host_features + i * width) != STATUS_OK)
+    if (teacher_cache_write(state->cache, micro->on_host.samples[i], state->host_features + i * width) != STATUS_OK)
       fatal("%s", error_message());
 }
 
@@ -132,8 +132,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
   struct gradient_listener listener = reducer_listener(reducer);
   const double factor = gradient_factor(session);
   for (int64_t a = 0; a < session->accumulation; a++) {
-    struct micro_batch *micro = &session->micro[0];
-    session_fetch(session, micro, step, &timing->waiting_seconds);
+    const struct micro_batch *micro = session_fetch(session, step, a, &timing->waiting_seconds);
     forward(state, session, micro);
     device->op->range_begin(device, "loss");
     device->op->distill(device, &(struct distill){.batch = micro->count,
@@ -148,6 +147,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
     if (a + 1 == session->accumulation)
       reducer_begin(reducer);
     tower_backward(state->student, state->dstudent, a + 1 == session->accumulation ? &listener : NULL);
+    session_fetch_ahead(session, step, a + 1);
   }
 }
 

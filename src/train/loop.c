@@ -152,6 +152,8 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   const double reducing = reducer_finish(loop->reducer);
   device->op->range_end(device);
   update(loop, reports);
+  if (done < session->total_steps)
+    session_fetch_ahead(session, done, 0);
   *sums = (struct step_sums){.waiting = timing.waiting_seconds,
                              .reducing = reducing,
                              .bad = (double)loader_bad_samples(session->loader),

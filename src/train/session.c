@@ -118,6 +118,13 @@ static enum augment augment_of(const char *name) {
   return strcmp(name, "crop_fixed") == 0 ? AUGMENT_CROP_FIXED : AUGMENT_CROP;
 }
 
+static void *allocate_pinned(void *device, size_t bytes, const char *label) {
+  return ((struct device *)device)->op->allocate_pinned(device, bytes, label);
+}
+static void release_pinned(void *device, void *block) {
+  ((struct device *)device)->op->release_pinned(device, block);
+}
+
 /* Every wrong sample is told to every reader of the run directory, and too many of them end the run (loop.c). */
 static enum status open_loader(struct session *session, bool short_captions, bool tokens) {
   const struct settings *settings = session->settings;
@@ -162,6 +169,9 @@ static enum status open_loader(struct session *session, bool short_captions, boo
       .replace = true,
       .threads = session_loader_threads(settings),
       .ring = 4,
+      .allocate = allocate_pinned,
+      .release = release_pinned,
+      .context = session->device,
       .bad_sample = bad_samples_note};
   session->loader = loader_open(&options);
   return STATUS_OK;
@@ -272,6 +282,8 @@ enum status session_open_validation_data(struct session *session) {
 }
 
 void session_close(struct session *session) {
+  if (session->device) /* uploads may be under way */
+    session->device->op->synchronize(session->device);
   if (session->loader)
     loader_close(session->loader);
   session_close_micro_batches(session);

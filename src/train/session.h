@@ -5,20 +5,27 @@
 #include "data/loader.h"
 #include "data/source.h"
 #include "data/tokenizer.h"
+#include "device/arena.h"
 #include "input/settings.h"
 #include "io/store.h"
 #include "model/model.h"
 #include "train/run.h"
 
-/* Inputs of one forward on the device; host copies of what the host decides by. */
+/* What a forward reads beside the images; NULL where it does not. */
+struct micro_inputs {
+  int64_t *step, *samples; /* one number; addresses [batch] */
+  int32_t *ids, *end, *short_ids, *short_end, *keep;
+};
+/* Inputs of one forward on the device, and as the host uploads them. */
 struct micro_batch {
   int count, tokens, short_tokens; /* samples; columns in use of long and short ids */
   void *images;
-  int32_t *ids, *end, *short_ids, *short_end, *keep;
-  int64_t *samples;         /* host: addresses */
-  int64_t *dropout_samples; /* the same on the device, where memories have dropout, else NULL */
+  struct micro_inputs on_device, on_host;
+  struct arena block; /* of on_device */
+  void *pinned;       /* of on_host */
+  size_t bytes;
   uint64_t seed;
-  int64_t step;
+  bool has_dropout;
 };
 
 struct session {
@@ -32,8 +39,9 @@ struct session {
   struct loader *loader;
   int batch; /* samples per micro-batch and rank */
   int64_t accumulation, global_batch, steps_per_epoch, total_steps, samples_per_epoch;
-  struct micro_batch *micro;   /* [accumulation] */
-  int32_t *host_keep;          /* staging of kept patches */
+  struct micro_batch *micro;   /* [kept_micro + 1] */
+  int64_t kept_micro;          /* so many of a step stay until its end */
+  int64_t fetched, ahead;      /* numbers of the micro-batches in use and uploaded for the next fetch; -1: none */
   int kept_patches;            /* 0: no patch dropout */
   int64_t rows_without_sample; /* places of training batches for which 100 samples in a row were bad */
   double *loss;                /* on the device, with room for the optimiser's squares behind it */
@@ -76,8 +84,15 @@ void session_close(struct session *session);
 /* Buffers of the accumulation's micro-batches, made with the training data. */
 void session_open_micro_batches(struct session *session, bool short_captions, bool tokens);
 void session_close_micro_batches(struct session *session);
-/* The next micro-batch from the loader, copied to the device. */
-void session_fetch(struct session *session, struct micro_batch *micro, int64_t step, double *waited_seconds);
+/* Zeros for all inputs: a first pass that leaves nothing behind. */
+void session_blank_micro_batch(struct session *session, struct micro_batch *micro);
+/* Micro-batch `a` of a step from the loader, for what is enqueued from now on; in order. With tokens, all of a step
+ * stay as they are until its end, else one until the next. */
+struct micro_batch *session_micro_batch(struct session *session, int64_t step, int64_t a); /* as fetched */
+struct micro_batch *session_fetch(struct session *session, int64_t step, int64_t a, double *waited_seconds);
+/* Uploads the next one beside what was enqueued, when the loader has it ready; nothing when `a` is the accumulation.
+ * Not to be waited for, and nothing of it is counted before it is fetched: a run may stop in between. */
+void session_fetch_ahead(struct session *session, int64_t step, int64_t a);
 struct tower_input micro_batch_images(const struct micro_batch *micro);
 struct tower_input micro_batch_texts(const struct micro_batch *micro, bool short_captions);
 enum { TEXT_COLUMN_STEP = 8 };

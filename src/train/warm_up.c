@@ -25,8 +25,6 @@ static void run_once(void *context) {
   const struct parameters *list = &session->model->parameters;
   struct device *device = session->device;
   const size_t count = (size_t)pass->input->count;
-  if (pass->input->samples)
-    device->op->zero(device, session->micro[0].dropout_samples, count * sizeof *pass->input->samples);
   tower_forward(pass->run, pass->input, pass->features);
   device->op->zero(device, pass->dfeatures, count * (size_t)session->model->config.embed_dim * sizeof(float));
   if (tower_run_keeps(pass->run)) {
@@ -36,29 +34,17 @@ static void run_once(void *context) {
 }
 
 void warm_up_images(struct session *session, struct tower_run *run, float *features, float *dfeatures) {
-  const struct clip_config *config = &session->model->config;
-  struct micro_batch *micro = &session->micro[0];
-  struct device *device = session->device;
-  micro->count = session->batch;
-  device->op->zero(device, micro->images,
-                   (size_t)session->batch * (size_t)config->image_height * (size_t)config->image_width * 3);
-  if (micro->keep)
-    device->op->zero(device, micro->keep, (size_t)(session->batch * session->kept_patches) * sizeof *micro->keep);
-  const struct tower_input input = micro_batch_images(micro);
+  session_blank_micro_batch(session, &session->micro[0]);
+  const struct tower_input input = micro_batch_images(&session->micro[0]);
   warm_up_in_turn(session, run_once, &(struct pass){session, run, &input, features, dfeatures});
 }
 
 /* The lengths that session_text_columns can give. */
 void warm_up_texts(struct session *session, struct tower_run *run, float *features, float *dfeatures) {
   const int context = session->model->config.context_length;
-  struct micro_batch *micro = &session->micro[0];
-  struct device *device = session->device;
-  const bool whole = micro->ids != NULL;
-  micro->count = session->batch;
-  device->op->zero(device, whole ? micro->ids : micro->short_ids,
-                   (size_t)(session->batch * context) * sizeof *micro->ids);
-  device->op->zero(device, whole ? micro->end : micro->short_end, (size_t)session->batch * sizeof *micro->end);
-  struct tower_input input = micro_batch_texts(micro, !whole);
+  const struct micro_batch *micro = &session->micro[0];
+  session_blank_micro_batch(session, &session->micro[0]);
+  struct tower_input input = micro_batch_texts(micro, micro->on_device.ids == NULL);
   for (int32_t end = 0; end < context; end += TEXT_COLUMN_STEP) {
     input.tokens = session_text_columns(session, &end, 1);
     warm_up_in_turn(session, run_once, &(struct pass){session, run, &input, features, dfeatures});

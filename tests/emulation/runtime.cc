@@ -25,7 +25,7 @@ void runtime_close(struct cuda_device *cuda) {
   emulation_close_ranges();
 }
 void *runtime_allocate(struct cuda_device *cuda, size_t bytes, const char *label) {
-  (void)cuda;
+  cuda->device.counts.allocations++;
   return emulation_allocate(bytes, label);
 }
 void runtime_release(struct cuda_device *cuda, void *block) {

@@ -30,6 +30,24 @@ static void cpu_copy(struct device *self, void *to, const void *from, size_t byt
   cpu_weights_written(cpu_from_device(self), to, bytes);
 }
 
+static void *cpu_allocate_pinned(struct device *self, size_t bytes, const char *label) {
+  (void)self;
+  return memory_allocate(bytes, label);
+}
+static void cpu_release_pinned(struct device *self, void *block) {
+  (void)self;
+  memory_release(block);
+}
+static void cpu_upload(struct device *self, int lane, void *to, const void *from, size_t bytes) {
+  (void)lane;
+  cpu_copy(self, to, from, bytes);
+}
+/* An upload has happened when it returns. */
+static void cpu_upload_event(struct device *self, int lane) {
+  (void)self;
+  (void)lane;
+}
+
 static void cpu_zero(struct device *self, void *block, size_t bytes) {
   if (bytes)
     memset(block, 0, bytes);
@@ -68,6 +86,12 @@ static const struct device_operations cpu_operations = {
     .copy_in = cpu_copy,
     .copy_out = cpu_copy,
     .copy = cpu_copy,
+    .allocate_pinned = cpu_allocate_pinned,
+    .release_pinned = cpu_release_pinned,
+    .upload = cpu_upload,
+    .upload_finish = cpu_upload_event,
+    .upload_again = cpu_upload_event,
+    .upload_wait = cpu_upload_event,
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
     .forget_weights = cpu_forget_weights,

@@ -9,7 +9,7 @@ static void drop_row(const struct dropout *call, int64_t row, uint32_t threshold
   for (int64_t c = 0; c < call->width; c++) {
     const uint64_t element = first + (uint64_t)c;
     if (c == 0 || element % 4 == 0)
-      random_philox(call->key, (uint64_t)call->step, element / 4, words);
+      random_philox(call->key, (uint64_t)*call->step, element / 4, words);
     const int64_t i = row * call->width + c;
     const bool kept = words[element % 4] >= threshold;
     cpu_store(call->dtype, call->y, i, kept ? cpu_load(call->dtype, call->x, i) * scale : 0);

@@ -62,13 +62,19 @@ void cuda_adamw(struct device *self, const struct adamw *call) {
 }
 
 /* partial[block] = sum of x^2 of a piece, in fp64 */
-KERNEL void square_piece(const float *x, int64_t count, double *partial) {
+template <int V> KERNEL void square_piece(const float *x, int64_t count, double *partial) {
   SHARED(double, warp_sums, THREADS / WARP);
   const int64_t first = (int64_t)blockIdx.x * SQUARES_PER_BLOCK;
   const int64_t last = first + SQUARES_PER_BLOCK < count ? first + SQUARES_PER_BLOCK : count;
   double sum = 0;
-  for (int64_t i = first + threadIdx.x; i < last; i += THREADS)
-    sum += (double)x[i] * x[i];
+#pragma unroll 4
+  for (int64_t i = first + (int64_t)threadIdx.x * V; i < last; i += THREADS * V) {
+    float value[V];
+    load<V>(x, i, value);
+#pragma unroll
+    for (int n = 0; n < V; n++)
+      sum += (double)value[n] * value[n];
+  }
   sum = warp_sum(sum);
   if (lane_of_thread() == 0)
     warp_sums[warp_of_thread()] = sum;
@@ -84,6 +90,6 @@ void cuda_sum_of_squares(struct device *self, const float *x, int64_t count, dou
   struct cuda_device *cuda = cuda_from_device(self);
   const unsigned pieces = blocks_for(count, SQUARES_PER_BLOCK);
   double *partial = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, pieces * sizeof *partial);
-  LAUNCH(square_piece, pieces, THREADS, 0, cuda, x, count, partial);
+  WITH_VECTOR(4, count % 4 == 0 && aligned(x), LAUNCH((square_piece<V>), pieces, THREADS, 0, cuda, x, count, partial));
   cuda_add_total(cuda, partial, pieces, 1, result);
 }

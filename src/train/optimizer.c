@@ -1,8 +1,13 @@
 #include "train/optimizer.h"
 #include <math.h>
 
-static bool one_kind(const struct parameter *a, const struct parameter *b) {
-  return a->decay == b->decay && a->values == b->values;
+/* Neighbours that one call serves: values of a memory are clipped apart, and decay goes by parameter. */
+typedef bool one_kind(const struct parameter *a, const struct parameter *b);
+static bool one_sum(const struct parameter *a, const struct parameter *b) {
+  return a->values == b->values;
+}
+static bool one_update(const struct parameter *a, const struct parameter *b) {
+  return a->values == b->values && a->decay == b->decay;
 }
 
 /* A stretch of neighbours of one kind, in elements of the arenas; `next` is the first parameter behind it. */
@@ -13,13 +18,13 @@ struct stretch {
 };
 
 /* The first stretch from parameter `start` on; false when none is left. */
-static bool find_stretch(const struct parameters *list, int start, struct stretch *stretch) {
+static bool find_stretch(const struct parameters *list, int start, one_kind *alike, struct stretch *stretch) {
   while (start < list->count && !list->items[start]->trainable)
     start++;
   if (start == list->count)
     return false;
   int next = start;
-  while (next < list->count && (!list->items[next]->trainable || one_kind(list->items[next], list->items[start])))
+  while (next < list->count && (!list->items[next]->trainable || alike(list->items[next], list->items[start])))
     next++;
   *stretch = (struct stretch){.first = list->items[start],
                               .from = list->items[start]->offset,
@@ -35,7 +40,7 @@ static void sum_squares(double *squares, struct model *model) {
   struct device *device = model->device;
   struct stretch s = {0};
   device->op->zero(device, squares, OPTIMIZER_SQUARES * sizeof *squares);
-  while (find_stretch(list, s.next, &s))
+  while (find_stretch(list, s.next, one_sum, &s))
     device->op->sum_of_squares(device, list->gradient + s.from, s.end - s.from,
                                squares + (s.first->values ? VALUES : REST));
 }
@@ -47,7 +52,7 @@ void optimizer_step(const struct optimizer *optimizer, struct model *model, int6
   struct stretch s = {0};
   if (want_norm || optimizer->clip_norm > 0 || apart)
     sum_squares(optimizer->squares, model);
-  while (find_stretch(list, s.next, &s))
+  while (find_stretch(list, s.next, one_update, &s))
     model->device->op->adamw(
         model->device,
         &(struct adamw){.count = s.end - s.from,

@@ -1,5 +1,6 @@
 /* One optimiser step over the kinds of parameters: decay, the value tables' own rate, clipping and dtype. */
 #include "base/memory.h"
+#include "base/text.h"
 #include "tiny_model.h"
 #include "train/optimizer.h"
 #include <math.h>
@@ -14,6 +15,7 @@ static const char *const json =
     "\"head_width\": 8, \"patch_size\": 6}, \"text_cfg\": {\"context_length\": 13, \"vocab_size\": 41, \"width\": 24, "
     "\"heads\": 2, \"layers\": 1}, \"memory\": {\"layers\": [0, 2], \"n_keys\": 5, \"heads\": 2, \"knn\": 3, "
     "\"k_dim\": 8, \"v_dim\": 10, \"share_values\": false}}";
+static double layer_decay[2] = {1, 1}; /* vision, text */
 static struct optimizer usual = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1};
 
 /* A model with all gradients 0.5 at value tables and 0.25 elsewhere, padding aside; squares add up to these. */
@@ -25,6 +27,7 @@ struct stand {
 static struct stand open_stand(enum dtype dtype) {
   struct stand stand = {tiny_model_open(device, json, dtype, (struct model_switches){0}, 3, "all"), 0, 0};
   struct parameters *list = &stand.model->parameters;
+  model_set_layer_decay(stand.model, layer_decay[0], layer_decay[1]);
   for (int i = 0; i < list->count; i++) {
     const struct parameter *parameter = list->items[i];
     const double gradient = parameter->values ? 0.5 : 0.25;
@@ -56,7 +59,7 @@ static void expect_step(const struct optimizer *optimizer, double rate, double v
   assert_true(fabs(norm - sqrt(stand.values + stand.rest)) < 1e-6 * norm);
   for (int i = 0; i < list->count; i++) {
     const struct parameter *parameter = list->items[i];
-    const double lr = parameter->values ? value_rate : rate,
+    const double lr = (parameter->values ? value_rate : rate) * parameter->rate_scale,
                  gradient = parameter->values ? 0.5 * value_scale : 0.25 * scale,
                  decay = parameter->decay ? optimizer->weight_decay : 0;
     float *after = copy_of(list, parameter), moment;
@@ -81,6 +84,41 @@ static void rates_of_kinds(void **state) {
   expect_step(&optimizer, 1e-3, 1e-3, 1, 1, DTYPE_F32);
   optimizer.value_rate = 5e-3;
   expect_step(&optimizer, 1e-3, 5e-3, 1, 1, DTYPE_BF16);
+}
+
+static void rates_decay_by_layers(void **state) {
+  (void)state;
+  static const struct {
+    const char *pattern;
+    double scale;
+  } expected[] = {{"visual.proj", 1},
+                  {"visual.ln_post.*", 0.5},
+                  {"visual.transformer.resblocks.2.*", 0.5},
+                  {"visual.transformer.resblocks.1.*", 0.25},
+                  {"visual.transformer.resblocks.0.*", 0.125},
+                  {"visual.ln_pre.*", 0.0625},
+                  {"visual.conv1.weight", 0.0625},
+                  {"visual.*_embedding", 0.0625},
+                  {"text_projection", 1},
+                  {"ln_final.*", 0.1},
+                  {"transformer.resblocks.0.*", 0.1},
+                  {"token_embedding.weight", 0.01},
+                  {"positional_embedding", 0.01},
+                  {"logit_scale", 1}};
+  layer_decay[0] = 0.5, layer_decay[1] = 0.1;
+  struct stand stand = open_stand(DTYPE_F32);
+  const struct parameters *list = &stand.model->parameters;
+  for (int i = 0; i < list->count; i++) {
+    double scale = 0;
+    for (size_t e = 0; e < sizeof expected / sizeof *expected && scale == 0; e++)
+      if (text_match(expected[e].pattern, list->items[i]->name))
+        scale = expected[e].scale;
+    if (!(fabs(list->items[i]->rate_scale - scale) <= 1e-12))
+      fail_msg("%s: %g instead of %g", list->items[i]->name, list->items[i]->rate_scale, scale);
+  }
+  model_release(stand.model);
+  expect_step(&usual, 1e-3, 1e-3, 1, 1, DTYPE_F32);
+  layer_decay[0] = layer_decay[1] = 1;
 }
 
 static void norms_are_clipped_together_or_apart(void **state) {
@@ -140,6 +178,7 @@ static void logit_scale_is_clamped(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rates_of_kinds),
+      cmocka_unit_test(rates_decay_by_layers),
       cmocka_unit_test(norms_are_clipped_together_or_apart),
       cmocka_unit_test(only_values_are_kept_in_bf16),
       cmocka_unit_test(logit_scale_is_clamped),

@@ -204,6 +204,10 @@ const struct key key_table[] = {
   TEXTS(optim, no_decay, "", NULL, NO_PATH, FIXED, TRAINING,
     "Patterns of parameter names, with * and ?, that are not decayed either. open_clip 4.x does not decay '*positional_embedding', "
     "open_clip 3.x and the thesis do, which is the default."),
+  REAL(optim, vision_layer_decay, "", "1", 1e-6, 1, FIXED, TRAINING,
+    "Factor of the learning rate for each step down from the image projection: the last block with the final norm has it once, the "
+    "embeddings once more than the first block. 1 is off."),
+  REAL(optim, text_layer_decay, "", "1", 1e-6, 1, FIXED, TRAINING, "The same down from the text projection."),
   TEXT(optim, schedule, "'cosine'", "cosine|const|const-cooldown", FIXED, TRAINING,
     "After warm-up: cosine to 0 at the last step, constant, or constant with a polynomial descent over cooldown_epochs."),
   INTEGER(optim, warmup_steps, "steps", "0", 0, INFINITY, FIXED, TRAINING,

@@ -18,6 +18,8 @@ static const struct {
     {"lr_cooldown_power", "optim", "cooldown_power"},
     {"epochs_cooldown", "optim", "cooldown_epochs"},
     {"wd_exclude", "optim", "no_decay"},
+    {"image_layer_decay", "optim", "vision_layer_decay"},
+    {"visual_layer_decay", "optim", "vision_layer_decay"},
     {"train_data", "data", "train"},
     {"val_data", "data", "val"},
     {"train_num_samples", "data", "samples_per_epoch"},

@@ -56,7 +56,8 @@ struct loss_settings {
   double long_weight, short_weight;
 };
 struct optim_settings {
-  double lr, beta1, beta2, eps, weight_decay, cooldown_end, cooldown_power, clip_norm;
+  double lr, beta1, beta2, eps, weight_decay, vision_layer_decay, text_layer_decay, cooldown_end, cooldown_power,
+      clip_norm;
   struct text_list no_decay;
   char *schedule;
   int64_t warmup_steps, epochs, cooldown_epochs, max_steps, accumulation;

@@ -61,6 +61,9 @@ void model_release(struct model *model);
 /* Marks what trains: "default" words of interface.md (`memory`, `all`, `vision`, `text`, `vision:last2`, ...) or name
  * patterns; an unknown word or a pattern that matches nothing is STATUS_INPUT with the nearest name. */
 enum status model_set_trainable(struct model *model, const char *const *words, int count);
+/* Layer-wise decay of learning rates, as open_clip groups it: each step down from a tower's projection (its last block
+ * with the final norm, ..., its first block, its embeddings) multiplies rate_scale by the tower's factor. */
+void model_set_layer_decay(struct model *model, double vision, double text);
 /* Lowest sublayer with anything trainable; -1 when the embedding or ln_pre trains; tower->count when only what follows
  * the sublayers or nothing does. */
 int tower_first_trainable(const struct tower *tower, bool skip_frozen);

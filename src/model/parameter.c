@@ -25,6 +25,7 @@ struct parameter *parameters_declare(struct parameters *list, enum init init, do
   }
   parameter->init = init;
   parameter->init_scale = scale;
+  parameter->rate_scale = 1;
   list->items = memory_resize(list->items, (size_t)(list->count + 1) * sizeof *list->items, "parameters");
   parameter->number = list->count;
   list->items[list->count++] = parameter;

@@ -1,6 +1,7 @@
 /* What trains: words of the input file to marks on parameters, and how far down a tower a backward pass must go. */
 #include "base/text.h"
 #include "model/model.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,26 @@ enum status model_set_trainable(struct model *model, const char *const *words, i
                        words[w]);
   }
   return STATUS_OK;
+}
+
+/* From the projection down: the last block with the final norm, ..., the first block, the embeddings with ln_pre. */
+static int depth_of(const struct tower *tower, const struct parameter *parameter) {
+  const int block = block_of(parameter), layers = tower->config->layers;
+  if (block >= 0)
+    return layers - block;
+  if (parameter == tower->projection.weight || parameter == tower->projection.bias)
+    return 0;
+  return parameter == tower->norm_weight || parameter == tower->norm_bias ? 1 : layers + 1;
+}
+
+void model_set_layer_decay(struct model *model, double vision, double text) {
+  struct parameters *list = &model->parameters;
+  for (int i = 0; i < list->count; i++) {
+    struct parameter *parameter = list->items[i];
+    const bool image = is_vision(parameter);
+    if (parameter != model->logit_scale)
+      parameter->rate_scale = pow(image ? vision : text, depth_of(image ? &model->vision : &model->text, parameter));
+  }
 }
 
 static bool trains(const struct parameter *parameter) {

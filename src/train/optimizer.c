@@ -1,13 +1,13 @@
 #include "train/optimizer.h"
 #include <math.h>
 
-/* Neighbours that one call serves: values of a memory are clipped apart, and decay goes by parameter. */
+/* Neighbours that one call serves: values of a memory are clipped apart, decay and rate go by parameter. */
 typedef bool one_kind(const struct parameter *a, const struct parameter *b);
 static bool one_sum(const struct parameter *a, const struct parameter *b) {
   return a->values == b->values;
 }
 static bool one_update(const struct parameter *a, const struct parameter *b) {
-  return a->values == b->values && a->decay == b->decay;
+  return a->values == b->values && a->decay == b->decay && a->rate_scale == b->rate_scale;
 }
 
 /* A stretch of neighbours of one kind, in elements of the arenas; `next` is the first parameter behind it. */
@@ -62,7 +62,7 @@ void optimizer_step(const struct optimizer *optimizer, struct model *model, int6
                         .first_moment = list->first_moment + s.from,
                         .second_moment = list->second_moment + s.from,
                         .compute = list->compute ? list->compute + s.from : NULL,
-                        .lr = s.first->values ? value_rate : rate,
+                        .lr = (s.first->values ? value_rate : rate) * s.first->rate_scale,
                         .beta1 = optimizer->beta1,
                         .beta2 = optimizer->beta2,
                         .eps = optimizer->eps,

@@ -159,6 +159,7 @@ static enum status open_model(const struct session *session, const struct model_
   TRY(model_set_trainable(*model, request->words, request->word_count));
   parameters_set_decay(&(*model)->parameters, (const char *const *)settings->optim.no_decay.items,
                        settings->optim.no_decay.count);
+  model_set_layer_decay(*model, settings->optim.vision_layer_decay, settings->optim.text_layer_decay);
   parameters_allocate(&(*model)->parameters, request->training);
   TRY(fill_weights(request, settings, *model));
   if (session_keeps_values_in_bf16(settings) && request->with_memory)

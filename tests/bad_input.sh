@@ -47,6 +47,11 @@ ok "batch larger than the data" set_key data.batch_size=100000 1 "lower data.bat
 ok "a global batch that does not fit the ranks" refused_by "mpirun -n 2" 1 \
   'Ranks that fit this batch_size: 1 or 3; batch_size that fits these ranks: 12 or 24' good.nml \
   --set run.directory=fit --set data.batch_size=16 --set data.global_batch=48
+ok "a jitter of no strength" set_key data.color_jitter_prob=0.5 1 "color_jitter is not given"
+ok "a jitter of three values" set_key data.color_jitter=0.4,0.4,0.4 1 "takes four values"
+ok "gray pictures of no crops" refused 1 "data.augment is 'none'" good.nml --set "run.directory='gray'" \
+  --set data.gray_scale_prob=0.2 --set "data.augment='none'"
+ok "weights of captions that are no json" set_key data.caption_weights=1,2 1 "0 keys behind json:"
 ok "missing shard" set_key "data.train='$world/none-000000.tar'" 1 none-000000.tar
 ok "missing shard in a brace list" set_key "data.train='$world/train-{000003..000004}.tar'" 1 train-000004.tar
 ok "missing vocabulary" set_key "data.vocabulary='none.gz'" 1 none.gz

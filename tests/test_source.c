@@ -1,6 +1,7 @@
 /* Sources: what a shard or csv holds comes out byte for byte; what is strange in it is left out and named. */
 #include "base/file.h"
 #include "base/memory.h"
+#include "data/loader.h"
 #include "data/source.h"
 #include "data/tar_writer.h"
 #include <fcntl.h>
@@ -190,6 +191,56 @@ static void test_json_captions(void **state) {
   assert_refused(source_read(source, 3, NULL, &caption), "no JSON object");
   text_release(&caption);
   source_close(source);
+}
+
+/* A thousand samples of three keys, tried by weight: 3 to 1, and the one of weight 0 only where the others are empty.
+ */
+static void test_weighted_captions(void **state) {
+  (void)state;
+  enum { SAMPLES = 1000 };
+  static const double weights[] = {0, 3, 1};
+  struct tar_writer *writer;
+  struct source *source;
+  int counts[128] = {0}, changed = 0;
+  char first[SAMPLES];
+  assert_ok(tar_writer_open(path_of("w.tar"), &writer));
+  for (int i = 0; i < SAMPLES; i++) {
+    char key[16], json[64];
+    snprintf(key, sizeof key, "%04d", i);
+    snprintf(json, sizeof json, "{\"n\": \"n\", \"a\": \"%s\", \"b\": \"b\"}", i % 10 ? "a" : "");
+    assert_ok(tar_writer_add(writer, key, "jpg", "x", 1));
+    assert_ok(tar_writer_add(writer, key, "json", json, strlen(json)));
+  }
+  assert_ok(tar_writer_finish(writer));
+  assert_ok(open_with(path_of("w.tar"), "json:n;a;b", &source));
+  assert_int_equal(source_caption_keys(source), 3);
+  const struct loader_options options = {.source = source,
+                                         .order = {.count = SAMPLES},
+                                         .caption_weights = weights,
+                                         .augment = AUGMENT_CROP,
+                                         .batch = SAMPLES,
+                                         .stride = SAMPLES,
+                                         .end = SAMPLES,
+                                         .threads = 2,
+                                         .ring = 2};
+  struct loader *loader = loader_open(&options);
+  loader_seek(loader, 0, 0, 1);
+  for (int epoch = 0; epoch < 2; epoch++) {
+    double waited;
+    const struct batch *batch = loader_next(loader, &waited);
+    assert_int_equal(batch->count, SAMPLES);
+    for (int i = 0; i < SAMPLES; i++) {
+      counts[(int)batch->captions[i][0]] += epoch == 0;
+      changed += epoch == 1 && batch->captions[i][0] != first[i];
+      first[i] = batch->captions[i][0];
+    }
+  }
+  loader_close(loader);
+  source_close(source);
+  assert_int_equal(counts['n'], 0);
+  assert_int_equal(counts['a'] + counts['b'], SAMPLES);
+  assert_true(counts['a'] > 675 - 60 && counts['a'] < 675 + 60); /* three quarters of nine tenths */
+  assert_true(changed > 250 && changed < 420);                   /* 900 x 2 x 3/4 x 1/4 */
 }
 
 static void test_bad_samples(void **state) {
@@ -412,6 +463,7 @@ int main(void) {
                                      cmocka_unit_test(test_grouping),
                                      cmocka_unit_test(test_hidden_members),
                                      cmocka_unit_test(test_json_captions),
+                                     cmocka_unit_test(test_weighted_captions),
                                      cmocka_unit_test(test_bad_samples),
                                      cmocka_unit_test(test_broken_tars),
                                      cmocka_unit_test(test_index_file),

@@ -16,7 +16,9 @@ enum random_use {
   RANDOM_SCENE,
   RANDOM_BOOTSTRAP,
   RANDOM_TEST,
-  RANDOM_DROPOUT
+  RANDOM_DROPOUT,
+  RANDOM_COLOR,
+  RANDOM_CAPTION
 };
 struct random_key {
   uint64_t seed;  /* run.seed */

@@ -21,7 +21,8 @@ void name_list_release(struct name_list *list) {
   *list = (struct name_list){0};
 }
 
-enum status caption_from_json(const struct text *json, const struct name_list *keys, struct text *caption) {
+enum status caption_from_json(const struct text *json, const struct name_list *keys, const int *order,
+                              struct text *caption) {
   json_error_t error;
   json_t *root = json_loadb(json->length > 0 ? json->data : "", json->length, JSON_ALLOW_NUL, &error);
   if (!json_is_object(root)) {
@@ -30,7 +31,7 @@ enum status caption_from_json(const struct text *json, const struct name_list *k
   }
   bool found = false;
   for (int i = 0; i < keys->count && caption->length == 0; i++) {
-    const json_t *value = json_object_get(root, keys->names[i]);
+    const json_t *value = json_object_get(root, keys->names[order ? order[i] : i]);
     if (!json_is_string(value))
       continue;
     found = true;

@@ -61,6 +61,17 @@ struct image_box image_crop_box(int width, int height, const struct crop_range *
 /* The box resized to size x size. out: [size,size,3] bytes, dense. */
 enum status image_transform_crop(const struct image *from, const struct image_box *box, int size,
                                  struct image_workspace *workspace, uint8_t *out);
+/* Changes of colour in training (contract 4.4), to the bit those of torchvision on Pillow's pictures: factors are drawn
+ * from [max(0, 1 - strength), 1 + strength], of the hue from [-strength, strength] (in turns, at most 0.5), and applied
+ * in a random order, all with one probability; then with another the picture becomes gray. */
+enum image_color { IMAGE_BRIGHTNESS, IMAGE_CONTRAST, IMAGE_SATURATION, IMAGE_HUE, IMAGE_COLORS };
+struct color_jitter {
+  double strength[IMAGE_COLORS], probability, gray_probability;
+};
+void image_adjust_color(enum image_color kind, double factor, uint8_t *pixels, int64_t count);
+void image_make_gray(uint8_t *pixels, int64_t count);
+/* A pure function of the key; `count` pixels of three bytes. */
+void image_jitter(const struct color_jitter *jitter, const struct random_key *key, uint8_t *pixels, int64_t count);
 /* The instruction set that resizes: generic, avx2 or avx512, the best of the machine unless MEMCLIP_ISA asks for less.
  * The pixels are the same. */
 const char *image_resize_isa(void);

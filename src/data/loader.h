@@ -8,6 +8,7 @@
 #include "data/source.h"
 #include "data/tokenizer.h"
 
+enum { LOADER_CAPTION_KEYS_MAX = 64 };
 enum augment { AUGMENT_NONE, AUGMENT_CROP, AUGMENT_CROP_FIXED };
 enum short_caption { SHORT_NONE, SHORT_FIRST_SENTENCE /* up to, not including, the first "." (methods 3.1) */ };
 struct loader_options {
@@ -22,7 +23,9 @@ struct loader_options {
   struct image_transform evaluation; /* for AUGMENT_NONE; its size is image_size */
   enum augment augment;
   struct crop_range crop;
-  uint64_t seed; /* of the crops: keyed by (seed, epoch and position for CROP, sample for CROP_FIXED) */
+  struct color_jitter color;     /* of crops */
+  const double *caption_weights; /* [source_caption_keys]: how likely a json key is tried first, ...; NULL: as given */
+  uint64_t seed; /* of crops and colours: keyed by (seed, epoch and position for CROP, sample for CROP_FIXED) */
   struct image_limits limits;
   int batch;              /* samples of a slot: the rank's micro-batch */
   int64_t stride, offset; /* slot number n (0, 1, ...) of an epoch covers positions n*stride + offset .. + batch - 1

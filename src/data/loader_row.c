@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "data/captions.h"
 #include "data/loader_slot.h"
+#include <math.h>
 #include <string.h>
 
 enum { ATTEMPTS_LIMIT = 100, GRAY = 128 };
@@ -30,7 +31,7 @@ void loader_worker_release(struct loader_worker *worker) {
   memory_release(worker);
 }
 
-/* The crop depends on the place in the run, or (CROP_FIXED) on the sample alone. */
+/* Crop and colours depend on the place in the run, or (CROP_FIXED) on the sample alone. */
 static struct random_key crop_key(const struct loader_options *options, int64_t epoch, int64_t position,
                                   int64_t sample) {
   bool fixed = options->augment == AUGMENT_CROP_FIXED;
@@ -46,7 +47,30 @@ static enum status make_picture(struct loader_worker *worker, const struct loade
   if (options->augment == AUGMENT_NONE)
     return image_transform(&worker->image, &options->evaluation, &worker->workspace, out);
   struct image_box box = image_crop_box(worker->image.width, worker->image.height, &options->crop, key);
-  return image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, out);
+  TRY(image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, out));
+  struct random_key color = *key;
+  color.use = RANDOM_COLOR;
+  if (options->color.probability > 0 || options->color.gray_probability > 0)
+    image_jitter(&options->color, &color, out, (int64_t)options->image_size * options->image_size);
+  return STATUS_OK;
+}
+
+/* Drawn one after the other by weight (the largest of u^(1/w)); keys of weight 0 stay last. */
+static const int *order_captions(const struct loader_options *options, struct random_key key,
+                                 int order[LOADER_CAPTION_KEYS_MAX]) {
+  double draw[LOADER_CAPTION_KEYS_MAX];
+  if (!options->caption_weights)
+    return NULL;
+  key.use = RANDOM_CAPTION;
+  for (int i = 0; i < source_caption_keys(options->source); i++) {
+    const double weight = options->caption_weights[i];
+    draw[i] = weight > 0 ? log(1 - random_uniform(&key, (uint64_t)i)) / weight : -INFINITY;
+    int place = i;
+    for (; place > 0 && draw[order[place - 1]] < draw[i]; place--)
+      order[place] = order[place - 1];
+    order[place] = i;
+  }
+  return order;
 }
 
 static const char *first_sentence(struct loader_worker *worker, const struct text *caption) {
@@ -78,11 +102,13 @@ static enum status try_sample(struct slot *slot, int row, int64_t position, int6
   text_clear(caption);
   text_append(caption, "", 0);
   const bool wanted = options->tokenizer || !options->images; /* else the caption is not even read */
-  TRY(source_read(options->source, sample, options->images ? &worker->bytes : NULL, wanted ? caption : NULL));
+  const struct random_key key = crop_key(options, slot->batch.epoch, position, sample);
+  int order[LOADER_CAPTION_KEYS_MAX];
+  TRY(source_read_ordered(options->source, sample, order_captions(options, key, order),
+                          options->images ? &worker->bytes : NULL, wanted ? caption : NULL));
   text_append(caption, "", 0);
   if (!options->images)
     return STATUS_OK;
-  struct random_key key = crop_key(options, slot->batch.epoch, position, sample);
   size_t bytes = (size_t)options->image_size * (size_t)options->image_size * 3;
   return make_picture(worker, options, &key, slot->batch.images + (size_t)row * bytes);
 }

@@ -216,12 +216,21 @@ static void drop_zeros(struct text *caption) {
   text_resize(caption, kept);
 }
 
+int source_caption_keys(const struct source *source) {
+  return source->caption_is_json ? source->captions.count : 0;
+}
+
 enum status source_read(struct source *source, int64_t sample, struct text *image, struct text *caption) {
+  return source_read_ordered(source, sample, NULL, image, caption);
+}
+
+enum status source_read_ordered(struct source *source, int64_t sample, const int *order, struct text *image,
+                                struct text *caption) {
   if (sample < 0 || sample >= source->count)
     return error_set(STATUS_INPUT, "sample %lld of %lld", (long long)sample, (long long)source->count);
   TRY(source->file_paths ? read_file(source, sample, image, caption)
       : source->is_csv   ? source_read_csv(source, sample, image, caption)
-                         : source_read_shard(source, sample, image, caption));
+                         : source_read_shard(source, sample, order, image, caption));
   if (image && image->length == 0)
     return error_set(STATUS_INPUT, "the image is empty");
   if (caption && caption->length > 0 && !text_is_utf8(caption->data, caption->length))

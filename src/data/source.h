@@ -38,6 +38,10 @@ const int64_t *source_path_bounds(const struct source *source, int *paths);
 /* Image bytes and caption of a sample. Thread-safe. Either output may be NULL. STATUS_INPUT for a bad sample (missing,
  * not UTF-8). */
 enum status source_read(struct source *source, int64_t sample, struct text *image, struct text *caption);
+/* The same with the keys of a json caption tried in another order: numbers [source_caption_keys]; NULL: as given. */
+enum status source_read_ordered(struct source *source, int64_t sample, const int *order, struct text *image,
+                                struct text *caption);
+int source_caption_keys(const struct source *source); /* names behind json:, 0 when captions are no json */
 /* Extra member of a webdataset sample by suffix ("json", "class.png"); STATUS_INPUT when it is absent. */
 enum status source_read_member(struct source *source, int64_t sample, const char *suffix, struct text *bytes);
 /* Members of a webdataset sample, image and caption included, in the order of the tar; a csv sample has none. */

@@ -47,7 +47,8 @@ enum status source_open_csv_alone(const struct source_options *options, struct s
 enum status source_open_csv(struct source *source, const struct source_options *options);
 enum status source_read_csv(const struct source *source, int64_t sample, struct text *image, struct text *caption);
 enum status source_open_shards(struct source *source, const struct source_options *options);
-enum status source_read_shard(struct source *source, int64_t sample, struct text *image, struct text *caption);
+enum status source_read_shard(struct source *source, int64_t sample, const int *order, struct text *image,
+                              struct text *caption);
 /* Copies the shards into `directory` and has the copies read; behind the indices. Collective. */
 enum status source_stage(struct source *source, const char *directory);
 /* The shard of a sample and its number in the shard's index. */

@@ -137,7 +137,8 @@ static int64_t find_first(const struct source *source, int shard, int64_t local,
   return member;
 }
 
-enum status source_read_shard(struct source *source, int64_t sample, struct text *image, struct text *caption) {
+enum status source_read_shard(struct source *source, int64_t sample, const int *order, struct text *image,
+                              struct text *caption) {
   int64_t local;
   int shard = source_shard_of(source, sample, &local);
   if (image)
@@ -150,7 +151,7 @@ enum status source_read_shard(struct source *source, int64_t sample, struct text
   text_clear(caption);
   enum status status = read_caption(source, shard, index_find(&source->index[shard], local, "json"), &json);
   if (status == STATUS_OK)
-    status = caption_from_json(&json, &source->captions, caption);
+    status = caption_from_json(&json, &source->captions, order, caption);
   text_release(&json);
   return status;
 }

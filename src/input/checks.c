@@ -154,6 +154,23 @@ static enum status check_weights(const struct reading *reading) {
   return STATUS_OK;
 }
 
+static enum status check_colors(const struct reading *reading) {
+  const struct data_settings *data = &reading->settings->data;
+  if (data->color_jitter.count != 0 && data->color_jitter.count != 4)
+    return blame(reading, "data", "color_jitter", "takes four values (brightness, contrast, saturation, hue), not %d",
+                 data->color_jitter.count);
+  if (data->color_jitter.count == 4 && data->color_jitter.items[3] > 0.5)
+    return blame(reading, "data", "color_jitter", "turns the hue by up to %g; half a turn, 0.5, reaches every hue",
+                 data->color_jitter.items[3]);
+  if (data->color_jitter_prob > 0 && data->color_jitter.count == 0)
+    return blame(reading, "data", "color_jitter_prob", "is %g, but data.color_jitter is not given",
+                 data->color_jitter_prob);
+  if ((data->color_jitter_prob > 0 || data->gray_scale_prob > 0) && is(data->augment, "none"))
+    return blame(reading, "data", data->color_jitter_prob > 0 ? "color_jitter_prob" : "gray_scale_prob",
+                 "changes training crops, but data.augment is 'none'");
+  return STATUS_OK;
+}
+
 static enum status check_data(const struct reading *reading) {
   const struct settings *s = reading->settings;
   const struct data_settings *data = &s->data;
@@ -168,7 +185,8 @@ static enum status check_data(const struct reading *reading) {
                  (long long)data->global_batch, (long long)data->batch_size);
   TRY(check_weights(reading));
   TRY(check_pair(reading, "crop_scale", &data->crop_scale));
-  return check_pair(reading, "crop_ratio", &data->crop_ratio);
+  TRY(check_pair(reading, "crop_ratio", &data->crop_ratio));
+  return check_colors(reading);
 }
 
 static enum status check_loss(const struct reading *reading) {

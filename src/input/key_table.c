@@ -156,7 +156,10 @@ const struct key key_table[] = {
   TEXT(data, image, "'jpg;jpeg;png'", NULL, FIXED, "pretrain distill finetune eval",
     "Suffixes of image members in a shard, the first present wins."),
   TEXT(data, caption, "'txt'", NULL, FIXED, "pretrain distill finetune eval",
-    "Suffix of caption members, or json:KEY for a text inside a .json member."),
+    "Suffix of caption members, or json:KEY for a text inside a .json member; json:KEY;OTHER takes the first that is not empty."),
+  REALS(data, caption_weights, "", "", 0, INFINITY, FIXED, TRAINING,
+    "For training, how likely each of the keys behind json: is tried first, then second, anew for each sample and epoch; those of "
+    "weight 0 last. Empty tries them as they stand."),
   TEXT(data, short_caption, "'first_sentence'", "none|first_sentence", FIXED, CONTRASTIVE,
     "The short caption: what stands before the first full stop of the caption, or none."),
   TEXT(data, csv_separator, "''", NULL, FIXED, "pretrain distill finetune eval", "Column separator of a csv file; empty is a tabulator."),
@@ -172,6 +175,11 @@ const struct key key_table[] = {
     "evaluation."),
   REALS(data, crop_scale, "", "0.9, 1.0", 1e-6, 1, FIXED, TRAINING, "Smallest and largest share of the image's area that a crop takes."),
   REALS(data, crop_ratio, "", "0.75, 1.3333", 1e-3, 1e3, FIXED, TRAINING, "Smallest and largest width / height of a crop."),
+  REALS(data, color_jitter, "", "", 0, 1e3, FIXED, TRAINING,
+    "Changes of brightness, contrast, saturation and hue of training crops: factors within 1 -+ the value (of the hue, turns within "
+    "-+ the value, at most 0.5), as torchvision's ColorJitter."),
+  REAL(data, color_jitter_prob, "", "0", 0, 1, FIXED, TRAINING, "Share of the training crops whose colours change; needs color_jitter."),
+  REAL(data, gray_scale_prob, "", "0", 0, 1, FIXED, TRAINING, "Share of the training crops that become gray."),
   TEXT(data, shuffle, "'global'", "global|window|none", FIXED, TRAINING,
     "Order of an epoch: a permutation of all samples, of shards and then of samples within a window of them (fewer random reads), "
     "or as they lie."),

@@ -27,6 +27,8 @@ static const struct {
     {"dataset_type", "data", "format"},
     {"dataset_resampled", "data", "resampled"},
     {"workers", "data", "loader_threads"},
+    {"json_text_key", "data", "caption"},
+    {"json_text_key_probs", "data", "caption_weights"},
     {"csv_img_key", "data", "csv_image"},
     {"csv_caption_key", "data", "csv_caption"},
     {"context_len", "data", "context_length"},

@@ -44,12 +44,12 @@ struct memory_settings {
 };
 struct data_settings {
   struct text_list train, val;
-  struct real_list weights, crop_scale, crop_ratio;
+  struct real_list weights, caption_weights, crop_scale, crop_ratio, color_jitter;
   int64_t batch_size, global_batch, samples_per_epoch, context_length, shuffle_window, loader_threads;
   char *format, *image, *caption, *short_caption, *csv_separator, *csv_image, *csv_caption, *vocabulary, *augment,
       *shuffle, *stage_to;
   bool resampled, exif_orientation;
-  double bad_sample_limit, max_image_megapixels;
+  double color_jitter_prob, gray_scale_prob, bad_sample_limit, max_image_megapixels;
 };
 struct loss_settings {
   char *distill;

@@ -23,7 +23,7 @@ struct parameter {
   bool values; /* a table of values, with its own optimiser settings */
   bool trainable, decay;
   double rate_scale; /* of its learning rate: 1 unless layers' rates decay */
-  int64_t offset; /* of a trainable one: elements from the start of the arenas */
+  int64_t offset;    /* of a trainable one: elements from the start of the arenas */
   float *master;
   void *compute;   /* compute dtype; the master itself in fp32 */
   float *gradient; /* NULL when frozen */

@@ -184,6 +184,15 @@ static char *cache_key(const struct session *session) {
       (long long)session->settings->run.seed, data->exif_orientation, data->max_image_megapixels,
       parameters_checksum(&session->teacher->parameters, "visual."), session->settings->run.precision, config.data);
   text_release(&config);
+  if (data->color_jitter_prob > 0 || data->gray_scale_prob > 0) {
+    char *plain = key;
+    key = text_format("%s\ncolor %g of %g %g %g %g gray %g", plain, data->color_jitter_prob,
+                      data->color_jitter.count > 0 ? data->color_jitter.items[0] : 0,
+                      data->color_jitter.count > 1 ? data->color_jitter.items[1] : 0,
+                      data->color_jitter.count > 2 ? data->color_jitter.items[2] : 0,
+                      data->color_jitter.count > 3 ? data->color_jitter.items[3] : 0, data->gray_scale_prob);
+    memory_release(plain);
+  }
   return key;
 }
 

@@ -112,6 +112,22 @@ enum status session_open_source(const struct session *session, const struct text
   return source_count(*source) > 0 ? STATUS_OK : error_set(STATUS_INPUT, "%s holds no sample", key);
 }
 
+static struct color_jitter color_jitter_of(const struct data_settings *data) {
+  struct color_jitter jitter = {.probability = data->color_jitter_prob, .gray_probability = data->gray_scale_prob};
+  for (int i = 0; i < IMAGE_COLORS && i < data->color_jitter.count; i++)
+    jitter.strength[i] = data->color_jitter.items[i];
+  return jitter;
+}
+
+static enum status check_caption_weights(const struct data_settings *data, const struct source *source) {
+  const int keys = source_caption_keys(source), weights = data->caption_weights.count;
+  if (weights > 0 && (weights != keys || keys > LOADER_CAPTION_KEYS_MAX))
+    return error_set(STATUS_INPUT,
+                     "data.caption_weights has %d values for %d keys behind json: in data.caption (at most %d)",
+                     weights, keys, LOADER_CAPTION_KEYS_MAX);
+  return STATUS_OK;
+}
+
 static enum augment augment_of(const char *name) {
   if (strcmp(name, "none") == 0)
     return AUGMENT_NONE;
@@ -137,6 +153,7 @@ static enum status open_loader(struct session *session, bool short_captions, boo
   const enum shuffle shuffle = strcmp(data->shuffle, "window") == 0 ? SHUFFLE_WINDOW
                                : strcmp(data->shuffle, "none") == 0 ? SHUFFLE_NONE
                                                                     : SHUFFLE_GLOBAL;
+  TRY(check_caption_weights(data, session->train));
   const struct loader_options options = {
       .source = session->train,
       .order = {.seed = (uint64_t)settings->run.seed,
@@ -160,6 +177,8 @@ static enum status open_loader(struct session *session, bool short_captions, boo
       .augment = augment_of(data->augment),
       .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]},
                {data->crop_ratio.items[0], data->crop_ratio.items[1]}},
+      .color = color_jitter_of(data),
+      .caption_weights = data->caption_weights.count ? data->caption_weights.items : NULL,
       .seed = (uint64_t)settings->run.seed,
       .limits = session_image_limits(settings),
       .batch = session->batch,

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct text json = {0}, caption = {0};
   struct name_list keys = name_list_parse("caption;text");
   text_append(&json, (const char *)data, size);
-  if (caption_from_json(&json, &keys, &caption) == STATUS_OK)
+  if (caption_from_json(&json, &keys, NULL, &caption) == STATUS_OK)
     caption_shorten(&caption);
   name_list_release(&keys);
   text_release(&json);

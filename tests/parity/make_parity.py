@@ -3,7 +3,7 @@
 
 A tiny CLIP computed by open_clip (3.3.0 was used) in double precision, with random weights of few binary digits; the
 same weights in the containers that people have; variants of the architecture; a memory student, whose memory layer is
-written here from its formula (open_clip has none). Needs torch, open_clip and safetensors. Tests compare ours with
+written here from its formula (open_clip has none). Needs torch, torchvision, open_clip and safetensors. Tests compare ours with
 these numbers, so a clone needs none of the three. Numbers are rounded, far below what the tests ask, so that they pack
 well. Also measures the error of PyTorch's own bf16 (CPU autocast), which bounds ours: make_parity.py --bf16 FOLDER...
 prints it for folders in this form.
@@ -319,6 +319,23 @@ def variants():
         write_json(config, "variants", name + ".json")
 
 
+def colors():
+    """Changes of colour by torchvision through Pillow; names end in the factor."""
+    import numpy
+    from PIL import Image
+    from torchvision.transforms import functional
+
+    pixels = torch.randint(0, 256, (36, 3), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+    pixels[:6] = torch.tensor([[0, 0, 0], [255, 255, 255], [9, 9, 9], [255, 0, 0], [7, 250, 7], [30, 30, 200]])
+    picture = Image.fromarray(pixels.reshape(6, 6, 3).numpy())
+    change = lambda picture: torch.from_numpy(numpy.array(picture)).reshape(36, 3)
+    out = {"pixels": pixels, "gray.0": change(functional.to_grayscale(picture, 3))}
+    for kind, factors in dict(brightness=(0.4, 1.7), contrast=(0.3, 1.6), saturation=(0.0, 2.2), hue=(-0.31, 0.1)).items():
+        for factor in factors:
+            out[f"{kind}.{factor}"] = change(getattr(functional, "adjust_" + kind)(picture, factor))
+    write(out, "colors.safetensors")
+
+
 def pack():
     """The same bytes from the same files: no times, no owners."""
     packed = io.BytesIO()
@@ -381,4 +398,5 @@ if __name__ == "__main__":
     student(trained)
     tables()
     variants()
+    colors()
     pack()

@@ -52,8 +52,8 @@ template <typename T> KERNEL void attention_forward(struct attention call) {
   SHARED(float, p, WARPS *WARP);
   const int width = (int)call.head_width, row = width + 1, lane = lane_of_thread(), warp = warp_of_thread();
   float *keys = memory, *values = keys + WARP * row, *queries = values + WARP * row;
-  const struct head head = head_of(&call, blockIdx.x);
-  const int64_t first = (int64_t)blockIdx.y * OWN_ROWS;
+  int64_t first;
+  const struct head head = head_of_block(&call, call.queries, OWN_ROWS, &first);
   const T *k = (const T *)call.k + head.kv, *v = (const T *)call.v + head.kv;
   load_tile(queries, OWN_ROWS, (const T *)call.q + head.q + first * call.q_stride, call.q_stride, call.queries - first,
             width, LOG2_E / sqrtf((float)width));
@@ -117,8 +117,9 @@ template <typename T> KERNEL void attention_query_gradients(struct attention cal
   SHARED(float, ds, WARPS *WARP);
   const int width = (int)call.head_width, row = width + 1, lane = lane_of_thread(), warp = warp_of_thread();
   float *keys = memory, *values = keys + WARP * row, *queries = values + WARP * row, *douts = queries + OWN_ROWS * row;
-  const struct head head = head_of(&call, blockIdx.x);
-  const int64_t first = (int64_t)blockIdx.y * OWN_ROWS, out_stride = call.heads * width;
+  int64_t first;
+  const struct head head = head_of_block(&call, call.queries, OWN_ROWS, &first);
+  const int64_t out_stride = call.heads * width;
   const T *k = (const T *)call.k + head.kv, *v = (const T *)call.v + head.kv;
   const float scale = 1 / sqrtf((float)width);
   load_tile(queries, OWN_ROWS, (const T *)call.q + head.q + first * call.q_stride, call.q_stride, call.queries - first,
@@ -164,8 +165,9 @@ template <typename T> KERNEL void attention_key_gradients(struct attention call,
   SHARED(float, ds, WARPS *WARP);
   const int width = (int)call.head_width, row = width + 1, lane = lane_of_thread(), warp = warp_of_thread();
   float *queries = memory, *douts = queries + WARP * row, *keys = douts + WARP * row, *values = keys + OWN_ROWS * row;
-  const struct head head = head_of(&call, blockIdx.x);
-  const int64_t first = (int64_t)blockIdx.y * OWN_ROWS, out_stride = call.heads * width;
+  int64_t first;
+  const struct head head = head_of_block(&call, call.tokens, OWN_ROWS, &first);
+  const int64_t out_stride = call.heads * width;
   const T *q = (const T *)call.q + head.q, *dout = (const T *)call.dout + head.out;
   const float scale = 1 / sqrtf((float)width);
   load_tile(keys, OWN_ROWS, (const T *)call.k + head.kv + first * call.kv_stride, call.kv_stride, call.tokens - first,
@@ -214,10 +216,6 @@ static size_t tile_bytes(const struct attention *call, int own) {
   return (size_t)((2 * WARP + own * OWN_ROWS) * (call->head_width + 1)) * sizeof(float);
 }
 
-static dim3 grid_of(const struct attention *call, int64_t rows) {
-  return dim3((unsigned)(call->batch * call->heads), blocks_for(rows, OWN_ROWS));
-}
-
 void cuda_attention(struct device *self, const struct attention *call) {
   struct cuda_device *cuda = cuda_from_device(self);
   if (attention_has_tensor_form(call))
@@ -225,9 +223,9 @@ void cuda_attention(struct device *self, const struct attention *call) {
   else if (call->head_width > WIDTH_MAX)
     attention_wide_forward(cuda, call);
   else
-    WITH_TYPE(
-        T, call->dtype,
-        LAUNCH((attention_forward<T>), grid_of(call, call->queries), WARPS * WARP, tile_bytes(call, 1), cuda, *call));
+    WITH_TYPE(T, call->dtype,
+              LAUNCH((attention_forward<T>), attention_blocks(call, call->queries, OWN_ROWS), WARPS * WARP,
+                     tile_bytes(call, 1), cuda, *call));
 }
 
 static void plain_backward(struct cuda_device *cuda, const struct attention *call, float *mean_of) {
@@ -237,10 +235,10 @@ static void plain_backward(struct cuda_device *cuda, const struct attention *cal
     if (call->head_width > WIDTH_MAX) {
       attention_wide_backward(cuda, call, mean_of);
     } else {
-      LAUNCH((attention_query_gradients<T>), grid_of(call, call->queries), WARPS * WARP, tile_bytes(call, 2), cuda,
-             *call, mean_of);
-      LAUNCH((attention_key_gradients<T>), grid_of(call, call->tokens), WARPS * WARP, tile_bytes(call, 2), cuda, *call,
-             mean_of);
+      LAUNCH((attention_query_gradients<T>), attention_blocks(call, call->queries, OWN_ROWS), WARPS * WARP,
+             tile_bytes(call, 2), cuda, *call, mean_of);
+      LAUNCH((attention_key_gradients<T>), attention_blocks(call, call->tokens, OWN_ROWS), WARPS * WARP,
+             tile_bytes(call, 2), cuda, *call, mean_of);
     }
   });
 }

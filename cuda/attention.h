@@ -19,6 +19,17 @@ DEVICE struct head head_of(const struct attention *call, int64_t number) {
   return head;
 }
 
+/* A block has `each` rows of one head. The blocks of a head are neighbours in the grid, so that what all of them read
+ * comes from memory once. */
+static inline unsigned attention_blocks(const struct attention *call, int64_t rows, int each) {
+  return (unsigned)(call->batch * call->heads) * blocks_for(rows, each);
+}
+DEVICE struct head head_of_block(const struct attention *call, int64_t rows, int each, int64_t *first) {
+  const unsigned blocks = (unsigned)((rows + each - 1) / each);
+  *first = (int64_t)(blockIdx.x % blocks) * each;
+  return head_of(call, blockIdx.x / blocks);
+}
+
 /* Keys that the query sees. */
 DEVICE int64_t visible_keys(const struct attention *call, int64_t sample, int64_t query) {
   return !call->causal ? call->tokens : (call->position ? call->position[sample] : query) + 1;

@@ -93,12 +93,6 @@ DEVICE float row_sum(float x) {
 DEVICE int64_t tiles_for(int64_t rows) {
   return (rows + TILE - 1) / TILE;
 }
-/* The head and the first row of this block. */
-DEVICE struct head head_of_block(const struct attention *call, int64_t rows, int64_t *first) {
-  const unsigned blocks = (unsigned)tiles_for(rows);
-  *first = (int64_t)(blockIdx.x % blocks) * TILE;
-  return head_of(call, blockIdx.x / blocks);
-}
 /* Keys that some query of the `count` from `first` sees. */
 DEVICE int keys_seen(const struct attention *call, const struct head *head, int64_t first, int count) {
   const int64_t last = first + count < call->queries ? first + count : call->queries;
@@ -164,7 +158,7 @@ template <int D> KERNEL_THREADS(THREADS, D <= 64 ? 3 : 2) void tensor_forward(st
   constexpr int TILE_ELEMENTS = TILE * (D + PIECE);
   bf16 *stages = memory + TILE_ELEMENTS;
   int64_t first;
-  const struct head head = head_of_block(&call, call.queries, &first);
+  const struct head head = head_of_block(&call, call.queries, TILE, &first);
   const struct stage stage = {{(const bf16 *)call.k + head.kv, (const bf16 *)call.v + head.kv},
                               {call.kv_stride, call.kv_stride},
                               call.tokens,
@@ -263,7 +257,7 @@ template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct a
   constexpr int TILE_ELEMENTS = TILE * (D + PIECE);
   bf16 *stages = memory + 2 * TILE_ELEMENTS;
   int64_t first;
-  const struct head head = head_of_block(&call, call.queries, &first);
+  const struct head head = head_of_block(&call, call.queries, TILE, &first);
   const int64_t out_stride = call.heads * call.head_width;
   const struct stage owned = {{(const bf16 *)call.q + head.q, (const bf16 *)call.dout + head.out},
                               {call.q_stride, out_stride},
@@ -347,7 +341,7 @@ void tensor_key_gradients(struct attention call, const float *mean_of) {
   constexpr int TILE_ELEMENTS = TILE * (D + PIECE);
   bf16 *stages = memory + 2 * TILE_ELEMENTS;
   int64_t first;
-  const struct head head = head_of_block(&call, call.tokens, &first);
+  const struct head head = head_of_block(&call, call.tokens, TILE, &first);
   const int64_t out_stride = call.heads * call.head_width;
   const struct stage owned = {{(const bf16 *)call.k + head.kv, (const bf16 *)call.v + head.kv},
                               {call.kv_stride, call.kv_stride},
@@ -413,9 +407,6 @@ bool attention_has_tensor_form(const struct attention *call) {
          aligned((const char *)call->dout, (const char *)call->dq, (const char *)call->dk, (const char *)call->dv);
 }
 
-static unsigned blocks_of(const struct attention *call, int64_t rows) {
-  return (unsigned)(call->batch * call->heads) * blocks_for(rows, TILE);
-}
 static size_t tile_bytes(int d, int tiles) {
   return (size_t)(tiles * TILE * (d + PIECE)) * sizeof(bf16);
 }
@@ -439,14 +430,15 @@ static size_t tile_bytes(int d, int tiles) {
   } while (0)
 
 void attention_tensor_forward(struct cuda_device *cuda, const struct attention *call) {
-  WITH_WIDTH(call->head_width,
-             LAUNCH((tensor_forward<D>), blocks_of(call, call->queries), THREADS, tile_bytes(D, 5), cuda, *call));
+  WITH_WIDTH(call->head_width, LAUNCH((tensor_forward<D>), attention_blocks(call, call->queries, TILE), THREADS,
+                                      tile_bytes(D, 5), cuda, *call));
 }
 
 void attention_tensor_backward(struct cuda_device *cuda, const struct attention *call, float *mean_of) {
   WITH_WIDTH(call->head_width, {
-    LAUNCH((tensor_query_gradients<D>), blocks_of(call, call->queries), THREADS, tile_bytes(D, 6), cuda, *call,
-           mean_of);
-    LAUNCH((tensor_key_gradients<D>), blocks_of(call, call->tokens), THREADS, tile_bytes(D, 6), cuda, *call, mean_of);
+    LAUNCH((tensor_query_gradients<D>), attention_blocks(call, call->queries, TILE), THREADS, tile_bytes(D, 6), cuda,
+           *call, mean_of);
+    LAUNCH((tensor_key_gradients<D>), attention_blocks(call, call->tokens, TILE), THREADS, tile_bytes(D, 6), cuda,
+           *call, mean_of);
   });
 }

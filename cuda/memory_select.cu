@@ -226,7 +226,8 @@ void cuda_memory_select(struct device *self, const struct memory_select *call) {
     fatal("memory_select: knn is %lld; it must be 1 to %d and at most n_keys, %lld", (long long)call->knn,
           MEMORY_KNN_MAX, (long long)call->n_keys);
   const int64_t row_bytes = 2 * call->heads * call->n_keys * (int64_t)sizeof(float);
-  const int64_t at_once = SCORE_BYTES_MAX / row_bytes + 1, most = at_once < call->rows ? at_once : call->rows;
+  const int64_t at_once = row_bytes < SCORE_BYTES_MAX ? SCORE_BYTES_MAX / row_bytes : 1;
+  const int64_t most = at_once < call->rows ? at_once : call->rows;
   float *score = (float *)cuda_scratch(cuda, CUDA_SCRATCH_SCORES, (size_t)(most * row_bytes));
   for (int64_t first = 0; first < call->rows; first += at_once) {
     const int64_t rows = call->rows - first < at_once ? call->rows - first : at_once;

@@ -14,7 +14,6 @@ for tool in memcheck racecheck initcheck synccheck; do
     kns=nvjet --kernel-name-exclude kns=cublas \
     "${TEST_CONFORMANCE:-tests/test_conformance}" cuda --rounds 2 $options 2>&1)
   status=$?
-  case $output in *"1..0 # SKIP"*) status=3 ;; esac
   if [ $status = 0 ]; then
     echo "ok $number - $tool"
   else

@@ -34,7 +34,7 @@ int main(int count, char **argument) {
       name = argument[i];
   memory_set_poison(poison);
   const enum status status = device_open(name, 2, &device);
-  if (status == STATUS_SYSTEM) {
+  if (status == STATUS_SYSTEM && strcmp(name, "cpu") == 0) { /* an instruction set that is not here */
     printf("1..0 # SKIP %s\n", error_message());
     return 0;
   }

@@ -71,11 +71,6 @@ void runtime_release(struct cuda_device *cuda, void *block) {
   CUDA_CHECK(cudaFree(block));
 }
 
-/* The host's block is pageable: it may be used again when this returns. */
-void runtime_copy_in(struct cuda_device *cuda, void *to, const void *from, size_t bytes) {
-  CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, cuda->stream));
-}
-
 void runtime_copy_out(struct cuda_device *cuda, void *to, const void *from, size_t bytes) {
   CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, cuda->stream));
   runtime_synchronize(cuda);

@@ -1,7 +1,14 @@
-/* Pinned memory, and copies from it on a stream of their own; two events per lane order them against the device's. */
+/* Pinned memory, and copies from it on a stream of their own; two events per lane order them against the device's.
+ * Copies in order, from memory that is not pinned, go through pinned pieces in turns: what CUDA does with such memory
+ * itself "might be synchronous", where the caller may change it as soon as the copy returns. */
 #include "cuda/kernel.h"
 
+enum { PIECES = 8 };
+static const size_t piece_bytes = (size_t)1 << 20;
 struct uploads {
+  char *pieces;
+  cudaEvent_t sent[PIECES]; /* on the device's stream, behind the piece's last copy */
+  unsigned next;
   cudaStream_t stream;
   cudaEvent_t arrived[DEVICE_LANES]; /* on `stream`, behind the lane's last upload */
   cudaEvent_t free[DEVICE_LANES];    /* on the device's stream, behind the last use of what the lane fills */
@@ -14,6 +21,9 @@ void runtime_open_uploads(struct cuda_device *cuda) {
     CUDA_CHECK(cudaEventCreateWithFlags(&uploads->arrived[lane], cudaEventDisableTiming));
     CUDA_CHECK(cudaEventCreateWithFlags(&uploads->free[lane], cudaEventDisableTiming));
   }
+  for (int piece = 0; piece < PIECES; piece++)
+    CUDA_CHECK(cudaEventCreateWithFlags(&uploads->sent[piece], cudaEventDisableTiming));
+  uploads->pieces = (char *)runtime_allocate_pinned(cuda, PIECES * piece_bytes, "copies to the device");
   cuda->uploads = uploads;
 }
 
@@ -24,6 +34,9 @@ void runtime_close_uploads(struct cuda_device *cuda) {
     CUDA_CHECK(cudaEventDestroy(uploads->arrived[lane]));
     CUDA_CHECK(cudaEventDestroy(uploads->free[lane]));
   }
+  for (int piece = 0; piece < PIECES; piece++)
+    CUDA_CHECK(cudaEventDestroy(uploads->sent[piece]));
+  runtime_release_pinned(cuda, uploads->pieces);
   CUDA_CHECK(cudaStreamDestroy(uploads->stream));
   memory_release(uploads);
 }
@@ -45,6 +58,19 @@ void runtime_release_pinned(struct cuda_device *cuda, void *block) {
 }
 
 /* Waiting for an event that was never recorded is no wait. */
+void runtime_copy_in(struct cuda_device *cuda, void *to, const void *from, size_t bytes) {
+  struct uploads *uploads = cuda->uploads;
+  for (size_t at = 0; at < bytes; at += piece_bytes) {
+    const size_t length = bytes - at < piece_bytes ? bytes - at : piece_bytes;
+    const unsigned piece = uploads->next++ % PIECES;
+    char *pinned = uploads->pieces + piece * piece_bytes;
+    CUDA_CHECK(cudaEventSynchronize(uploads->sent[piece]));
+    memcpy(pinned, (const char *)from + at, length);
+    CUDA_CHECK(cudaMemcpyAsync((char *)to + at, pinned, length, cudaMemcpyHostToDevice, cuda->stream));
+    CUDA_CHECK(cudaEventRecord(uploads->sent[piece], cuda->stream));
+  }
+}
+
 void runtime_upload(struct cuda_device *cuda, int lane, void *to, const void *from, size_t bytes) {
   struct uploads *uploads = cuda->uploads;
   CUDA_CHECK(cudaStreamWaitEvent(uploads->stream, uploads->free[lane], 0));

@@ -330,7 +330,8 @@ struct device_operations {
    */
   void *(*allocate)(struct device *self, size_t bytes, const char *label);
   void (*release)(struct device *self, void *block);
-  void (*copy_in)(struct device *self, void *to_device, const void *from_host, size_t bytes);
+  void (*copy_in)(struct device *self, void *to_device, const void *from_host,
+                  size_t bytes); /* the host's block may change when it returns */
   void (*copy_out)(struct device *self, void *to_host, const void *from_device, size_t bytes); /* waits */
   void (*copy)(struct device *self, void *to, const void *from, size_t bytes);                 /* within the device */
   /* Uploads: copies beside what is enqueued in order, from memory of the host that the device pins. A lane stands for

@@ -1,12 +1,15 @@
-"""The programs of bench/ beside PyTorch and Pillow on the same cores: rates, ratios, shares of the product rate.
+"""The programs of bench/ beside PyTorch and Pillow on the same cores or GPU: rates, ratios, shares of the product rate.
 
-usage: python3 bench/beside.py [--bench build/dev/bench] [--threads N] [--rounds N] [--eager] [STEP...]
+usage: python3 bench/beside.py [--device cpu|cuda] [--bench build/dev/bench] [--threads N] [--batch N] [--rounds N]
+                               [--eager] [--no-kernels] [STEP...]
   STEP   forward, distill, cached, contrastive (B/16 at 224), each also as STEP:fp32;
-         pixels:eval, pixels:train (per core), ranks (5,000 images x 25,000 texts, both ways); all of them by default
+         on the CPU also pixels:eval, pixels:train (per core), ranks (5,000 images x 25,000 texts, both ways);
+         by default all of the device
 
 Both sides run one step in turn (ours, each variant of the peer, ours, ...), so that a drifting clock or a neighbour
 meets all alike; rates are medians. The best variant of the peer counts. Needs torch in the Python that runs this;
-pixels need torchvision and Pillow.
+pixels need torchvision and Pillow. On a GPU (the module that MEMCLIP_CUDA_MODULE names, or the installed one) the
+batch is 256, and cuda-bench's table of kernels and steps against their limits comes first, from the same run.
 """
 import argparse
 import json
@@ -20,6 +23,7 @@ import time
 PASSES = ("forward", "distill", "cached", "contrastive")
 STEPS = (*PASSES, *(f"{name}:fp32" for name in PASSES), "pixels:eval", "pixels:train", "ranks")
 BATCH = {"contrastive": 16}
+GPU_BATCH = 256
 HERE = os.path.dirname(os.path.abspath(__file__))
 # A heap that gives nothing back: otherwise page faults cost PyTorch up to a third.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "8589934592", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
@@ -75,10 +79,25 @@ def commands(options, step, detail, folder):
         photograph(picture)
         ours = [f"{options.bench}/bench_pixels", "--paced", *(["--train"] if detail == "train" else []), picture]
         return ours, {"Pillow": [*peer, detail, "fp32", "--threads", "1", "--file", picture]}
-    shape = ["--batch", str(BATCH.get(step, 20)), "--threads", str(options.threads)]
+    batch = options.batch or (GPU_BATCH if options.device == "cuda" else BATCH.get(step, 20))
+    shape = ["--device", options.device, "--batch", str(batch), "--threads", str(options.threads)]
     precision = detail or "bf16"
     return [f"{options.bench}/bench_step", "--paced", step, "--precision", precision, *shape], \
         {variant: [*peer, variant, precision, *shape] for variant in ["eager", "compiled"][:1 if options.eager else 2]}
+
+
+def show_kernels(options):
+    """cuda-bench's one line of JSON as a table."""
+    command = [f"{options.bench}/../cuda-bench", "--device", options.device, "--json",
+               *(["--batch", str(options.batch)] if options.batch else []), *(["--tiny"] if options.tiny else [])]
+    answer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    print(f"{answer['device']}\nlimits: product {answer['product_tflops']:.1f} TFLOP/s, "
+          f"copy {answer['copy_tbytes']:.2f} TB/s; batch {answer['batch']}")
+    for result in answer["results"]:
+        print(f"{result['name']:<40} {result['ms']:9.3f} ms ({result['best']:.3f} to {result['worst']:.3f}) "
+              f"{result['tflops']:7.1f} TFLOP/s {result['tbytes']:6.2f} TB/s  {result['share']:.0%} of the "
+              f"{result['binds']}" + (f"  {result['rate']:.1f} /s" if "rate" in result else ""))
+    sys.stdout.flush()
 
 
 def compare(options, step, detail):
@@ -113,16 +132,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP")
     parser.add_argument("--bench", default="build/dev/bench", help="folder of the programs")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--batch", type=int, default=0, help="of a micro-batch; 0: 20, 16 pairs, or 256 on a GPU")
+    parser.add_argument("--no-kernels", action="store_true", help="on a GPU: without cuda-bench")
+    parser.add_argument("--tiny", action="store_true", help="cuda-bench at the sizes of a test")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes minutes the first time")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes minutes at first")
     options = parser.parse_args()
     for name in options.steps:
         if name not in STEPS:
             parser.error(f"unknown step {name}: {', '.join(STEPS)}")
+    if options.device == "cuda" and not options.no_kernels:
+        show_kernels(options)
     print(f"{'step':<17} {'memclip':>11}  {'best peer':>11}  {'ratio':>6}  (peers)  speed of the product rate"
           "  memory grown, ours and the peer's")
-    for name in options.steps or STEPS:
+    for name in options.steps or (PASSES if options.device == "cuda" else STEPS):
         step, _, detail = name.partition(":")
         show(name, *compare(options, step, detail))
 

@@ -1,10 +1,12 @@
 """The PyTorch side of bench/beside.py: the same steps as bench_step, as a careful PyTorch user would write them.
 
-usage: peer.py STEP VARIANT PRECISION [--batch N] [--threads N] [--file FILE.jpg]
+usage: peer.py STEP VARIANT PRECISION [--device cpu|cuda] [--batch N] [--threads N] [--file FILE.jpg]
   STEP       forward, distill, cached, contrastive; pixels: FILE decoded, resized, normalised by Pillow and torchvision
              (VARIANT eval: centre crop, train: random resized crop); ranks: both ways by sorting 5,000 x 25,000 scores
   VARIANT    eager or compiled (torch.compile; the frozen forward with its constants folded)
   PRECISION  bf16 (autocast, frozen weights kept in bf16) or fp32
+  --device   cuda: scaled_dot_product_attention takes flash attention there (bf16), AdamW is the fused one, fp32
+             products are of fp32 (no TF32); a step is over when the GPU is
 
 Protocol: a JSON line when ready; one step for every line read and its seconds as a JSON line; a last line at the end.
 ViT-B/16, QuickGELU, random weights; fused qkv and scaled_dot_product_attention; no checks, no graph below the first
@@ -105,6 +107,32 @@ class Text(nn.Module):
         return self.after(x[torch.arange(len(x)), ids.argmax(-1)]) @ self.joint
 
 
+class Device:
+    """Where the steps run: what differs between CPU and GPU."""
+
+    def __init__(self, name):
+        self.name = name
+        if name == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            torch.cuda.init()
+
+    def synchronize(self):
+        if self.name == "cuda":
+            torch.cuda.synchronize()
+
+    def description(self):
+        return torch.cuda.get_device_name() if self.name == "cuda" else "cpu"
+
+    def grown_gigabytes(self, kilobytes_before):
+        if self.name == "cuda":
+            return torch.cuda.max_memory_allocated() * 1e-9
+        return (peak_kilobytes() - kilobytes_before) * 1e-6
+
+
+def peak_kilobytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def adamw(parameters):
     trained = [p for p in parameters if p.requires_grad]
     groups = [{"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -126,15 +154,16 @@ def student_of(half):
 
 
 class Bench:
-    def __init__(self, arguments):
-        self.batch = arguments.batch
+    def __init__(self, arguments, device):
+        self.batch, self.device = arguments.batch, device
         self.file, self.variant = arguments.file, arguments.variant
         self.half, self.compiled = arguments.precision == "bf16", arguments.variant == "compiled"
+        torch.set_default_device(device.name)  # all that follows is made there
         self.images = torch.randn(arguments.batch, 3, SIZE, SIZE)
         self.step, self.items = getattr(self, arguments.step)()
 
     def autocast(self):
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half)
+        return torch.autocast(self.device.name, dtype=torch.bfloat16, enabled=self.half)
 
     def fast(self, network):
         return torch.compile(network) if self.compiled else network
@@ -223,22 +252,24 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("step", "variant", "precision"):
         parser.add_argument(name)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--file", default="")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    bench = Bench(arguments)
+    start, device = peak_kilobytes(), Device(arguments.device)
+    bench = Bench(arguments, device)
     bench.step()  # compiles, or allocates
-    print(json.dumps({"items": bench.items}), flush=True)
+    device.synchronize()
+    print(json.dumps({"items": bench.items, "device": device.description()}), flush=True)
     for _ in sys.stdin:
         begin = time.perf_counter()
         bench.step()
+        device.synchronize()
         print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start
-    print(json.dumps({"gigabytes": grown * 1e-6}), flush=True)
+    print(json.dumps({"gigabytes": device.grown_gigabytes(start)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,53 +1,88 @@
-/* Gradient sums by NCCL, on a stream of their own. The library is opened when ranks join, so that nodes without it keep
- * the device; NCCL refuses two ranks on one GPU, which the caller finds out before by the GPUs' identities. */
+/* What GPUs exchange by NCCL, on a stream of their own. The library is opened when ranks join, so that nodes without it
+ * keep the device; NCCL refuses two ranks on one GPU, which the caller finds out before by the GPUs' identities. A
+ * thread watches for what fails in the background, a network or another rank, since a kernel that waits for it never
+ * ends. */
 #include "cuda/kernel.h"
-#include <dlfcn.h>
 #ifdef HAVE_NCCL
+#include <dlfcn.h>
 #include <nccl.h>
+#include <pthread.h>
+#include <time.h>
+
+/* Blocks that NCCL may take from the backward pass beside it. */
+enum { BLOCKS_MAX = 16, WATCH_SECONDS = 1 };
 
 struct collective {
   cudaStream_t stream;
   cudaEvent_t ready, done;
   ncclComm_t group;
+  pthread_t watch;
+  pthread_mutex_t mutex;
+  pthread_cond_t leave;
+  bool leaving;
 };
 
 /* The functions in use, by their names in the library. */
 static struct {
   ncclResult_t (*ncclGetUniqueId)(ncclUniqueId *);
-  ncclResult_t (*ncclCommInitRank)(ncclComm_t *, int, ncclUniqueId, int);
+  ncclResult_t (*ncclCommInitRankConfig)(ncclComm_t *, int, ncclUniqueId, int, ncclConfig_t *);
   ncclResult_t (*ncclAllReduce)(const void *, void *, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t);
+  ncclResult_t (*ncclAllGather)(const void *, void *, size_t, ncclDataType_t, ncclComm_t, cudaStream_t);
+  ncclResult_t (*ncclCommGetAsyncError)(ncclComm_t, ncclResult_t *);
   ncclResult_t (*ncclCommDestroy)(ncclComm_t);
   const char *(*ncclGetErrorString)(ncclResult_t);
+  const char *(*ncclGetLastError)(ncclComm_t);
 } nccl;
 
-static enum status load(void) {
+static enum status load(struct device *self) {
+  (void)self;
   const struct {
     const char *name;
     void *to;
   } list[] = {{"ncclGetUniqueId", &nccl.ncclGetUniqueId},
-              {"ncclCommInitRank", &nccl.ncclCommInitRank},
+              {"ncclCommInitRankConfig", &nccl.ncclCommInitRankConfig},
               {"ncclAllReduce", &nccl.ncclAllReduce},
+              {"ncclAllGather", &nccl.ncclAllGather},
+              {"ncclCommGetAsyncError", &nccl.ncclCommGetAsyncError},
               {"ncclCommDestroy", &nccl.ncclCommDestroy},
-              {"ncclGetErrorString", &nccl.ncclGetErrorString}};
+              {"ncclGetErrorString", &nccl.ncclGetErrorString},
+              {"ncclGetLastError", &nccl.ncclGetLastError}};
   void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
   if (!library)
     return error_set(STATUS_SYSTEM, "NCCL does not load: %s", dlerror());
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (!(*(void **)list[i].to = dlsym(library, list[i].name)))
-      return error_set(STATUS_SYSTEM, "NCCL has no %s", list[i].name);
+      return error_set(STATUS_SYSTEM, "NCCL has no %s: 2.17 or later is needed", list[i].name);
   return STATUS_OK;
 }
 
-static enum status identify(struct device *self, uint8_t id[DEVICE_ID_BYTES]) {
-  (void)self;
-  TRY(load());
-  int number;
-  struct cudaDeviceProp properties;
-  CUDA_CHECK(cudaGetDevice(&number));
-  CUDA_CHECK(cudaGetDeviceProperties(&properties, number));
-  static_assert(sizeof properties.uuid == DEVICE_ID_BYTES, "a UUID has 16 bytes");
-  memcpy(id, &properties.uuid, DEVICE_ID_BYTES);
-  return STATUS_OK;
+/* At once, in the thread that hears of it first: the others may wait for the GPU for ever. */
+static void check(ncclComm_t group, ncclResult_t result, const char *what) {
+  if (result == ncclSuccess || result == ncclInProgress)
+    return;
+  fatal("NCCL: %s: %s (%s); the network or another rank failed, NCCL_DEBUG=INFO tells more", what,
+        nccl.ncclGetErrorString(result), nccl.ncclGetLastError(group));
+}
+
+static void check_background(struct collective *collective) {
+  ncclResult_t state = ncclSuccess;
+  check(collective->group, nccl.ncclCommGetAsyncError(collective->group, &state), "the state of an exchange");
+  check(collective->group, state, "an exchange");
+}
+
+static void *watch(void *argument) {
+  struct collective *collective = (struct collective *)argument;
+  pthread_mutex_lock(&collective->mutex);
+  while (!collective->leaving) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WATCH_SECONDS;
+    pthread_cond_timedwait(&collective->leave, &collective->mutex, &until);
+    if (!collective->leaving)
+      check_background(collective);
+  }
+  pthread_mutex_unlock(&collective->mutex);
+  return NULL;
 }
 
 static enum status make_group(struct device *self, uint8_t group[DEVICE_GROUP_BYTES]) {
@@ -64,35 +99,59 @@ static enum status make_group(struct device *self, uint8_t group[DEVICE_GROUP_BY
 static enum status join(struct device *self, const uint8_t group[DEVICE_GROUP_BYTES], int rank, int size) {
   struct cuda_device *cuda = cuda_from_device(self);
   ncclUniqueId id;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.maxCTAs = BLOCKS_MAX;
   memcpy(&id, group, sizeof id);
   struct collective *collective = (struct collective *)memory_allocate(sizeof *collective, "NCCL");
-  const ncclResult_t result = nccl.ncclCommInitRank(&collective->group, size, id, rank);
+  const ncclResult_t result = nccl.ncclCommInitRankConfig(&collective->group, size, id, rank, &config);
   if (result != ncclSuccess) {
     memory_release(collective);
-    return error_set(STATUS_SYSTEM, "NCCL: %s", nccl.ncclGetErrorString(result));
+    return error_set(STATUS_SYSTEM, "NCCL: %s (%s)", nccl.ncclGetErrorString(result), nccl.ncclGetLastError(NULL));
   }
   CUDA_CHECK(cudaStreamCreateWithFlags(&collective->stream, cudaStreamNonBlocking));
   CUDA_CHECK(cudaEventCreateWithFlags(&collective->ready, cudaEventDisableTiming));
   CUDA_CHECK(cudaEventCreateWithFlags(&collective->done, cudaEventDisableTiming));
+  pthread_mutex_init(&collective->mutex, NULL);
+  pthread_cond_init(&collective->leave, NULL);
+  if (pthread_create(&collective->watch, NULL, watch, collective) != 0)
+    fatal("no thread to watch NCCL");
   cuda->collective = collective;
   return STATUS_OK;
 }
 
+/* The collective stream waits for what is enqueued now. */
+static void fork_stream(struct cuda_device *cuda) {
+  CUDA_CHECK(cudaEventRecord(cuda->collective->ready, cuda->stream));
+  CUDA_CHECK(cudaStreamWaitEvent(cuda->collective->stream, cuda->collective->ready, 0));
+}
+
+/* What is enqueued later waits for the collective stream. */
+static void join_stream(struct cuda_device *cuda) {
+  CUDA_CHECK(cudaEventRecord(cuda->collective->done, cuda->collective->stream));
+  CUDA_CHECK(cudaStreamWaitEvent(cuda->stream, cuda->collective->done, 0));
+}
+
 static void all_reduce_start(struct device *self, float *x, size_t count) {
   struct cuda_device *cuda = cuda_from_device(self);
-  struct collective *collective = cuda->collective;
-  CUDA_CHECK(cudaEventRecord(collective->ready, cuda->stream));
-  CUDA_CHECK(cudaStreamWaitEvent(collective->stream, collective->ready, 0));
-  const ncclResult_t result =
-      nccl.ncclAllReduce(x, x, count, ncclFloat, ncclSum, collective->group, collective->stream);
-  if (result != ncclSuccess)
-    fatal("NCCL: %s", nccl.ncclGetErrorString(result));
+  const struct collective *collective = cuda->collective;
+  fork_stream(cuda);
+  check(collective->group, nccl.ncclAllReduce(x, x, count, ncclFloat, ncclSum, collective->group, collective->stream),
+        "a sum");
 }
 
 static void all_reduce_finish(struct device *self) {
   struct cuda_device *cuda = cuda_from_device(self);
-  CUDA_CHECK(cudaEventRecord(cuda->collective->done, cuda->collective->stream));
-  CUDA_CHECK(cudaStreamWaitEvent(cuda->stream, cuda->collective->done, 0));
+  join_stream(cuda);
+  check_background(cuda->collective);
+}
+
+static void all_gather(struct device *self, const void *mine, void *all, size_t bytes) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  const struct collective *collective = cuda->collective;
+  fork_stream(cuda);
+  check(collective->group, nccl.ncclAllGather(mine, all, bytes, ncclInt8, collective->group, collective->stream),
+        "a gathering");
+  join_stream(cuda);
 }
 
 void runtime_leave_collective(struct cuda_device *cuda) {
@@ -100,6 +159,13 @@ void runtime_leave_collective(struct cuda_device *cuda) {
   if (!collective)
     return;
   CUDA_CHECK(cudaStreamSynchronize(collective->stream));
+  pthread_mutex_lock(&collective->mutex);
+  collective->leaving = true;
+  pthread_cond_signal(&collective->leave);
+  pthread_mutex_unlock(&collective->mutex);
+  pthread_join(collective->watch, NULL);
+  pthread_cond_destroy(&collective->leave);
+  pthread_mutex_destroy(&collective->mutex);
   nccl.ncclCommDestroy(collective->group);
   CUDA_CHECK(cudaEventDestroy(collective->ready));
   CUDA_CHECK(cudaEventDestroy(collective->done));
@@ -107,14 +173,20 @@ void runtime_leave_collective(struct cuda_device *cuda) {
   memory_release(collective);
 }
 
-static const struct device_collectives table = {.identify = identify,
+/* In the order of the struct: designated initialisers out of order are no C++. */
+static const struct device_collectives table = {.load = load,
                                                 .make_group = make_group,
                                                 .join = join,
                                                 .all_reduce_start = all_reduce_start,
-                                                .all_reduce_finish = all_reduce_finish};
-const struct device_collectives *const runtime_collectives = &table;
+                                                .all_reduce_finish = all_reduce_finish,
+                                                .all_gather = all_gather};
+void runtime_open_collective(struct cuda_device *cuda) {
+  cuda->device.collectives = &table;
+}
 #else
-const struct device_collectives *const runtime_collectives = NULL;
+void runtime_open_collective(struct cuda_device *cuda) {
+  (void)cuda;
+}
 void runtime_leave_collective(struct cuda_device *cuda) {
   (void)cuda;
 }

@@ -56,10 +56,21 @@ static void cuda_range_end(struct device *self) {
   runtime_range_end(cuda_from_device(self));
 }
 
+static void cuda_identify(struct device *self, uint8_t id[DEVICE_ID_BYTES]) {
+  runtime_identify(cuda_from_device(self), id);
+}
+static void cuda_memory_free(struct device *self, size_t *free_bytes, size_t *total_bytes) {
+  runtime_memory_free(cuda_from_device(self), free_bytes, total_bytes);
+}
+static void cuda_enter_thread(struct device *self) {
+  runtime_enter_thread(cuda_from_device(self));
+}
+
 static void cuda_close(struct device *self) {
   struct cuda_device *cuda = cuda_from_device(self);
   runtime_synchronize(cuda);
   runtime_leave_collective(cuda);
+  runtime_close_downloads(cuda);
   choices_close(cuda);
   runtime_close_uploads(cuda);
   gemm_close(cuda);
@@ -137,6 +148,9 @@ static const struct device_operations cuda_operations = {
     .distill = cuda_distill,
     .contrastive = cuda_contrastive,
     .adamw = cuda_adamw,
+    .identify = cuda_identify,
+    .memory_free = cuda_memory_free,
+    .enter_thread = cuda_enter_thread,
     .close = cuda_close,
 };
 
@@ -146,7 +160,6 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
     return error_set(STATUS_SYSTEM, "the CUDA module was built for another version of memclip; install both again");
   struct cuda_device *cuda = (struct cuda_device *)memory_allocate(sizeof *cuda, "CUDA device");
   cuda->device.op = &cuda_operations;
-  cuda->device.collectives = runtime_collectives;
   cuda->device.choices = cuda_choices;
   cuda->device.threads = 1;
   enum status status = runtime_open(local_rank, cuda);
@@ -158,6 +171,8 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
   }
   choices_open(cuda);
   runtime_open_uploads(cuda);
+  runtime_open_collective(cuda);
+  runtime_open_downloads(cuda);
   const size_t used = strlen(cuda->device.description);
   snprintf(cuda->device.description + used, sizeof cuda->device.description - used, ", %s", gemm_version());
   *device = &cuda->device;

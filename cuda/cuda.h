@@ -45,14 +45,17 @@ struct choices;
 struct gemm_library;
 struct collective;
 struct uploads;
+struct downloads;
 
 struct cuda_device {
   struct device device; /* first */
+  int number;           /* of the GPU on its node */
   cudaStream_t stream;
   struct gemm_library *gemm;
   struct choices *choices; /* of matrix products */
   struct uploads *uploads;
   struct collective *collective; /* NULL until joined */
+  struct downloads *downloads;
   struct {
     void *block;
     size_t bytes;
@@ -86,9 +89,14 @@ void cuda_add_total(struct cuda_device *cuda, const double *x, int64_t count, do
  * runtime_release, runtime_copy_out and runtime_synchronize return at once. */
 enum status runtime_open(int local_rank, struct cuda_device *cuda); /* stream and description; STATUS_SYSTEM: no GPU */
 void runtime_close(struct cuda_device *cuda);
-extern const char *const runtime_name; /* "cuda" */
-extern const struct device_collectives *const runtime_collectives;
+extern const char *const runtime_name;                  /* "cuda" */
+void runtime_open_collective(struct cuda_device *cuda); /* sets device.collectives */
 void runtime_leave_collective(struct cuda_device *cuda);
+void runtime_open_downloads(struct cuda_device *cuda); /* sets device.downloads */
+void runtime_close_downloads(struct cuda_device *cuda);
+void runtime_identify(struct cuda_device *cuda, uint8_t id[DEVICE_ID_BYTES]);
+void runtime_memory_free(struct cuda_device *cuda, size_t *free_bytes, size_t *total_bytes);
+void runtime_enter_thread(struct cuda_device *cuda);
 void *runtime_allocate(struct cuda_device *cuda, size_t bytes, const char *label);
 void runtime_release(struct cuda_device *cuda, void *block);
 void runtime_copy_in(struct cuda_device *cuda, void *to, const void *from, size_t bytes);

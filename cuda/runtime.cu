@@ -38,6 +38,7 @@ enum status runtime_open(int local_rank, struct cuda_device *cuda) {
                      number, properties.name, properties.major, properties.minor, properties.major, properties.minor);
   if ((error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) != cudaSuccess)
     return error_set(STATUS_SYSTEM, "GPU %d (%s): %s", number, properties.name, cudaGetErrorString(error));
+  cuda->number = number;
   int version = 0;
   cudaRuntimeGetVersion(&version);
   snprintf(cuda->device.description, sizeof cuda->device.description,

@@ -159,7 +159,7 @@ static bool run_steps(struct session *session, const struct command *command, co
         *rates = command->student ? NULL : fixture_floats(file, "in.lr", NULL);
   struct network network = {.model = session->model, .device = session->device};
   float *start = network_masters(&network);
-  struct reducer *reducer = reducer_open(session->model, 4096, true);
+  struct reducer *reducer = reducer_open(session->model, RANKS_ON_HOST, 4096, true);
   struct objective objective;
   struct step_timing timing = {0};
   bool good = (command->student ? objective_open_distill(session, &objective)
@@ -184,7 +184,7 @@ static bool run_steps(struct session *session, const struct command *command, co
 /* The gradients of the first step, of every trainable parameter. */
 static float *first_gradients(struct session *session, const struct command *command, bool undivided) {
   const struct parameters *list = &session->model->parameters;
-  struct reducer *reducer = reducer_open(session->model, 4096, true);
+  struct reducer *reducer = reducer_open(session->model, RANKS_ON_HOST, 4096, true);
   struct objective objective;
   struct step_timing timing = {0};
   settings.parity.undivided_accumulation = undivided;

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "config.h"
 #include "comm/comm.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -6,6 +7,9 @@
 #include "comm/launch.h"
 #include "comm/queue.h"
 #include "comm/window.h"
+#ifdef HAVE_MPI_CUDA_QUERY
+#include <mpi-ext.h>
+#endif
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +24,7 @@ static struct {
   MPI_Comm local, across;       /* the node's ranks; the ranks of equal local rank on all nodes */
   struct exchange world, nodes; /* over all ranks; over `across` */
   struct window window;
-  bool has_window;
+  bool has_window, reaches_devices;
   uint64_t last_started; /* ticket of the newest comm_all_reduce_start */
   _Atomic double busy_seconds;
   char host[256];
@@ -66,6 +70,19 @@ static void open_reductions(void) {
   comm.has_window = usable != 0;
 }
 
+/* MEMCLIP_COMM_DEVICES overrules what the library says of itself. */
+static void find_devices(void) {
+  const char *given = getenv("MEMCLIP_COMM_DEVICES");
+  int reaches = 0;
+#ifdef HAVE_MPI_CUDA_QUERY
+  reaches = MPIX_Query_cuda_support();
+#endif
+  if (given && *given)
+    reaches = atoi(given);
+  exchange_check(MPI_Allreduce(MPI_IN_PLACE, &reaches, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD), "MPI_Allreduce");
+  comm.reaches_devices = reaches != 0;
+}
+
 /* What follows the version is about the package and its build. */
 static void find_library(void) {
   int length;
@@ -95,6 +112,7 @@ enum status comm_start(int *argc, char ***argv) {
   if (size > 1) {
     split_into_nodes();
     open_reductions();
+    find_devices();
     queue_start();
   }
   return STATUS_OK;
@@ -189,6 +207,37 @@ void comm_all_reduce(void *data, size_t count, enum dtype dtype, enum comm_opera
   if (comm.size > 1)
     run_and_wait(
         &(struct job){.run = run_all_reduce, .data = data, .count = count, .dtype = dtype, .operation = operation});
+}
+
+bool comm_reaches_devices(void) {
+  return comm.reaches_devices;
+}
+
+static void run_call(const struct job *job) {
+  job->call(job->data);
+}
+
+void comm_run(void (*run)(void *context), void *context) {
+  if (comm.size > 1)
+    run_and_wait(&(struct job){.run = run_call, .call = run, .data = context});
+}
+
+static void run_scatter(const struct job *job) {
+  exchange_scatter(&comm.world, job->source, job->data, job->slice, job->count);
+}
+
+void comm_scatter(const void *data, void *parts, size_t slice, size_t bytes) {
+  if (comm.size > 1)
+    run_and_wait(&(struct job){.run = run_scatter, .source = data, .data = parts, .slice = slice, .count = bytes});
+}
+
+static void run_spread(const struct job *job) {
+  exchange_spread(&comm.world, job->data, job->slice, job->count);
+}
+
+void comm_spread(void *data, size_t slice, size_t bytes) {
+  if (comm.size > 1)
+    run_and_wait(&(struct job){.run = run_spread, .data = data, .slice = slice, .count = bytes});
 }
 
 static void run_started_all_reduce(const struct job *job) {

@@ -36,6 +36,18 @@ void comm_all_gather(const void *mine, void *all, size_t bytes_per_rank);
 /* Ranks contribute different sizes: bytes[r] of rank r (the same array on all ranks). */
 void comm_all_gather_varied(const void *mine, void *all, const size_t *bytes);
 
+/* Whether MPI takes pointers to devices' memory (CUDA-aware, and knows it) on all ranks; MEMCLIP_COMM_DEVICES=0 or 1
+ * overrules it. comm_scatter and comm_spread alone do, by messages from rank to rank: what Open MPI allows there beside
+ * blocking collectives. Collective at comm_start. */
+bool comm_reaches_devices(void);
+/* Runs it on the communication thread, and waits: for libraries that MPI calls there and that want to be told. */
+void comm_run(void (*run)(void *context), void *context);
+/* Slice r of data[bytes], its bytes r * slice .. (r + 1) * slice - 1 as far as there are any, goes to rank r: parts
+ * gets the slice of this rank from all ranks but itself, in rank order, without gaps (its own place is left). */
+void comm_scatter(const void *data, void *parts, size_t slice, size_t bytes);
+/* Every rank's slice of data[bytes], at its own place, goes to all. */
+void comm_spread(void *data, size_t slice, size_t bytes);
+
 /* Starts an in-place fp32 sum over all ranks and returns at once; data must stay untouched until the wait. Started in
  * the same order on all ranks. */
 void comm_all_reduce_start(float *data, size_t count);

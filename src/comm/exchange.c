@@ -2,10 +2,12 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "comm/combine.h"
+#include <limits.h>
 
 enum {
-  BLOCK_BYTES = 4 << 20, /* of data per round; bounds the scratch memory */
-  GATHER_BYTES = 8 << 10 /* below it one message from each to each costs less than two rounds */
+  BLOCK_BYTES = 4 << 20,  /* of data per round; bounds the scratch memory */
+  GATHER_BYTES = 8 << 10, /* below it one message from each to each costs less than two rounds */
+  MESSAGE_TAG = 1
 };
 
 static const double WATCH_SECONDS = 200e-6, NAP_SHARE = 0.1, NAP_SECONDS_MAX = 1e-3;
@@ -45,12 +47,14 @@ void exchange_open(struct exchange *exchange, MPI_Comm comm) {
   exchange->slice_offset = exchange->slice_bytes + size;
   exchange->part_bytes = exchange->slice_offset + size;
   exchange->part_offset = exchange->part_bytes + size;
+  exchange->requests = memory_allocate(2 * size * sizeof *exchange->requests, "exchange requests");
 }
 
 void exchange_close(struct exchange *exchange) {
   memory_release(exchange->scratch);
   memory_release(exchange->parts);
   memory_release(exchange->slice_bytes);
+  memory_release(exchange->requests);
   *exchange = (struct exchange){0};
 }
 
@@ -108,4 +112,56 @@ void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum d
     else
       reduce_sliced(exchange, at, part, dtype, operation);
   }
+}
+
+/* ---- messages from rank to rank, whose ends may be devices' memory */
+
+/* Rank's slice of `bytes`: where it begins and, returned, how long it is. */
+static int slice_of(int rank, size_t slice, size_t bytes, size_t *first) {
+  *first = (size_t)rank * slice < bytes ? (size_t)rank * slice : bytes;
+  const size_t length = bytes - *first < slice ? bytes - *first : slice;
+  if (length > INT_MAX)
+    fatal("a slice of %zu bytes is too long for one message", length);
+  return (int)length;
+}
+
+static void receive(struct exchange *x, int rank, char *to, int bytes, int *count) {
+  if (rank != x->rank && bytes)
+    exchange_check(MPI_Irecv(to, bytes, MPI_BYTE, rank, MESSAGE_TAG, x->comm, &x->requests[(*count)++]), "MPI_Irecv");
+}
+
+static void send(struct exchange *x, int rank, const char *from, int bytes, int *count) {
+  if (rank != x->rank && bytes)
+    exchange_check(MPI_Isend(from, bytes, MPI_BYTE, rank, MESSAGE_TAG, x->comm, &x->requests[(*count)++]), "MPI_Isend");
+}
+
+static void await_messages(struct exchange *x, int count) {
+  for (int i = 0; i < count; i++)
+    exchange_await(&x->requests[i]);
+}
+
+void exchange_scatter(struct exchange *x, const char *data, char *parts, size_t slice, size_t bytes) {
+  int count = 0;
+  size_t first;
+  const int mine = slice_of(x->rank, slice, bytes, &first);
+  for (int r = 0; r < x->size; r++)
+    receive(x, r, parts + (size_t)r * (size_t)mine, mine, &count);
+  for (int r = 0; r < x->size; r++) {
+    const int length = slice_of(r, slice, bytes, &first);
+    send(x, r, data + first, length, &count);
+  }
+  await_messages(x, count);
+}
+
+void exchange_spread(struct exchange *x, char *data, size_t slice, size_t bytes) {
+  int count = 0;
+  size_t first;
+  for (int r = 0; r < x->size; r++) {
+    const int length = slice_of(r, slice, bytes, &first);
+    receive(x, r, data + first, length, &count);
+  }
+  const int mine = slice_of(x->rank, slice, bytes, &first);
+  for (int r = 0; r < x->size; r++)
+    send(x, r, data + first, mine, &count);
+  await_messages(x, count);
 }

@@ -13,6 +13,7 @@ struct exchange {
   const void **parts;              /* [size] into scratch */
   int *slice_bytes, *slice_offset; /* [size] of the block in progress */
   int *part_bytes, *part_offset;   /* [size] of what arrives in scratch */
+  MPI_Request *requests;           /* [2 * size] */
 };
 
 /* Collective over `comm`, which must outlive it. */
@@ -21,6 +22,10 @@ void exchange_close(struct exchange *exchange);
 /* In place; any count. */
 void exchange_reduce(struct exchange *exchange, void *data, size_t count, enum dtype dtype,
                      enum comm_operation operation);
+
+/* By messages from rank to rank alone (comm.h). */
+void exchange_scatter(struct exchange *exchange, const char *data, char *parts, size_t slice, size_t bytes);
+void exchange_spread(struct exchange *exchange, char *data, size_t slice, size_t bytes);
 
 /* fatal() with MPI's own words unless `code` is MPI_SUCCESS. */
 void exchange_check(int code, const char *call);

@@ -13,10 +13,12 @@ struct job {
   void *data;
   const void *source;
   size_t count;        /* elements or bytes */
+  size_t slice;        /* bytes */
   const size_t *sizes; /* bytes of each rank */
   enum dtype dtype;
   enum comm_operation operation;
   int root;
+  void (*call)(void *context); /* with data */
 };
 
 void queue_start(void);

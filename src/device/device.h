@@ -322,6 +322,7 @@ struct adamw {
 };
 
 enum { DEVICE_LANES = 2 };
+enum { DEVICE_ID_BYTES = 16 };
 /* The table; `self` is the device. */
 struct device_operations {
   const char *name; /* "cpu", "cuda" */
@@ -391,24 +392,40 @@ struct device_operations {
   void (*contrastive)(struct device *self, const struct contrastive *call);
   void (*adamw)(struct device *self, const struct adamw *call);
 
+  /* What tells this device from others in the cluster; a processor's memory is one device to all its ranks. */
+  void (*identify)(struct device *self, uint8_t id[DEVICE_ID_BYTES]);
+  /* Of the device's memory, all ranks that share it included. */
+  void (*memory_free)(struct device *self, size_t *free_bytes, size_t *total_bytes);
+  /* Makes the device that of the calling thread too, for libraries that use its memory there. */
+  void (*enter_thread)(struct device *self);
   void (*close)(struct device *self);
 };
 
-/* Sums over ranks that have a device each, made by the devices themselves. */
-enum { DEVICE_ID_BYTES = 16, DEVICE_GROUP_BYTES = 128 };
+/* Copies to the host beside what is enqueued later. */
+struct device_downloads {
+  /* Of what is there after all that is enqueued now, which must stay as it is until it is done, as the target must.
+   * Returns at once, with the download's number: they count from 1 and are done in order. */
+  uint64_t (*start)(struct device *self, void *to_pinned, const void *from_device, size_t bytes);
+  /* Whether it is done; with `wait` the host waits until it is. */
+  bool (*done)(struct device *self, uint64_t number, bool wait);
+};
+
+/* What ranks that have a device each exchange without the host. All calls but `join` return at once, and come in the
+ * same order on all ranks. */
+enum { DEVICE_GROUP_BYTES = 128 };
 struct device_collectives {
-  /* What tells this device from others in the cluster: two ranks on one device must use MPI instead. STATUS_SYSTEM when
-   * the library does not load: a rank without it must not leave the others waiting in join. */
-  enum status (*identify)(struct device *self, uint8_t id[DEVICE_ID_BYTES]);
+  /* STATUS_SYSTEM when the library does not load: a rank without it must not leave the others waiting in join. */
+  enum status (*load)(struct device *self);
   /* Rank 0 makes what the others join with. STATUS_SYSTEM when the library does not start. */
   enum status (*make_group)(struct device *self, uint8_t group[DEVICE_GROUP_BYTES]);
   enum status (*join)(struct device *self, const uint8_t group[DEVICE_GROUP_BYTES], int rank,
                       int size); /* collective */
-  /* x, in place, = its sum over the ranks: after what is enqueued now, beside what is enqueued later. In the same order
-   * on all ranks. */
+  /* x, in place, = its sum over the ranks: after what is enqueued now, beside what is enqueued later. */
   void (*all_reduce_start)(struct device *self, float *x, size_t count);
-  /* What is enqueued after it sees the sums of all that was started. Returns at once. */
+  /* What is enqueued after it sees the sums of all that was started. */
   void (*all_reduce_finish)(struct device *self);
+  /* all[size * bytes] = every rank's mine[bytes] in rank order, in the order of what is enqueued. */
+  void (*all_gather)(struct device *self, const void *mine, void *all, size_t bytes);
 };
 
 /* Which algorithm multiplies which shape, where a device finds out by timing: once, where it first meets the shape. The
@@ -432,6 +449,7 @@ struct device_counts {
 struct device {
   const struct device_operations *op;
   const struct device_collectives *collectives; /* NULL where the device has none */
+  const struct device_downloads *downloads;     /* NULL where memory_is_host */
   const struct device_choices *choices;         /* NULL where there is nothing to choose */
   struct device_counts counts;
   bool memory_is_host;       /* the host may read and write its memory */

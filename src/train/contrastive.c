@@ -19,7 +19,7 @@ struct contrastive_state {
   struct device *device;
   struct side image, text[TEXTS];
   double weight[TEXTS];
-  float *extra, *host; /* [batch,E] second contribution to the image gradient; [global,E] on the host */
+  float *extra, *host; /* [batch,E] second contribution to the image gradient; [ranks*batch,E] on the host */
 };
 
 static size_t row_bytes(const struct session *session) {
@@ -75,14 +75,10 @@ static void encode_all(struct contrastive_state *state, struct session *session,
 
 /* Rows of all ranks in global order: micro-batch a of rank r at (a * ranks + r) * batch. */
 static void gather(struct contrastive_state *state, struct session *session, struct side *side) {
-  struct device *device = session->device;
   const size_t block = (size_t)session->batch * row_bytes(session), all = block * (size_t)comm_size();
-  for (int64_t a = 0; a < session->accumulation; a++) {
-    char *to = (char *)state->host + (size_t)a * all, *mine = to + block * (size_t)comm_rank();
-    device->op->copy_out(device, mine, (char *)side->unit + (size_t)a * block, block);
-    comm_all_gather(mine, to, block);
-  }
-  device->op->copy_in(device, side->all, state->host, (size_t)session->accumulation * all);
+  for (int64_t a = 0; a < session->accumulation; a++)
+    ranks_gather(session->device, session->ranks, (char *)side->unit + (size_t)a * block,
+                 (char *)side->all + (size_t)a * all, block, state->host);
 }
 
 static void loss_of_text(struct contrastive_state *state, struct session *session, int t) {
@@ -220,7 +216,8 @@ enum status objective_open_contrastive(struct session *session, struct objective
   state->weight[LONG] = loss->long_weight;
   state->weight[SHORT] = loss->short_weight;
   state->extra = take_rows(session, session->batch, "feature gradients");
-  state->host = memory_allocate((size_t)session->global_batch * row_bytes(session), "features being gathered");
+  state->host =
+      memory_allocate((size_t)session->batch * (size_t)comm_size() * row_bytes(session), "features being gathered");
   open_side(session, &state->image, &session->model->vision, session->kept_patches);
   for (int t = 0; t < TEXTS; t++)
     if (state->weight[t] > 0)

@@ -88,7 +88,7 @@ static enum status open_loop(struct loop *loop, struct session *session, const s
   open_schedule(loop);
   TRY(restore(loop));
   TRY(choices_save(session));
-  loop->reducer = reducer_open(session->model, BUCKET_BYTES, session->settings->debug.overlap);
+  loop->reducer = reducer_open(session->model, session->ranks, BUCKET_BYTES, session->settings->debug.overlap);
   if (session->val)
     TRY(validation_open(session, short_captions, &loop->validation));
   if (comm_rank() == 0) {

@@ -1,22 +1,28 @@
 #include "train/reduce.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "comm/comm.h"
-#include "report/report.h"
-#include <string.h>
+
+enum { BLOCK_ELEMENTS = 16 << 20 }; /* of a sum by MPI in the devices' memory */
 
 struct bucket {
   int64_t from, count; /* elements */
   int parameters, missing;
   bool started;
+  uint64_t download;
 };
 struct reducer {
   struct model *model;
+  enum ranks_path path;
   struct bucket *buckets;
   int *bucket_of; /* by parameter number; -1 for frozen ones */
   int count;
   bool overlap;
-  bool by_device; /* the devices sum among themselves */
-  float *on_host; /* where MPI sums gradients that it cannot reach, as long as all of them; else NULL */
+  /* RANKS_STAGED: gradients where MPI sums them; the buckets in the order in which their copies were started, how many
+   * these are, and how many of them MPI has. */
+  float *pinned;
+  int *order, copied, submitted;
+  float *parts; /* RANKS_BY_MPI: every rank's numbers for this rank's slice of a block, on the device */
 };
 
 static void open_bucket(struct reducer *reducer, int64_t from) {
@@ -43,63 +49,43 @@ static void assign(struct reducer *reducer, int64_t bucket_elements) {
     reducer->buckets[reducer->count - 1].count = list->trainable_elements - reducer->buckets[reducer->count - 1].from;
 }
 
-/* Whether each rank has a device of its own. Collective. */
-static bool devices_differ(const uint8_t mine[DEVICE_ID_BYTES]) {
-  uint8_t *all = memory_allocate((size_t)comm_size() * DEVICE_ID_BYTES, "device identities");
-  bool differ = true;
-  comm_all_gather(mine, all, DEVICE_ID_BYTES);
-  for (int a = 0; a < comm_size(); a++)
-    for (int b = 0; b < a; b++)
-      differ = differ && memcmp(all + a * DEVICE_ID_BYTES, all + b * DEVICE_ID_BYTES, DEVICE_ID_BYTES) != 0;
-  memory_release(all);
-  return differ;
-}
-
-/* Why the devices' own sums cannot be used is a message, not an error: MPI does it, too. Collective. */
-static enum status join_devices(struct device *device) {
-  uint8_t group[DEVICE_GROUP_BYTES] = {0}, mine[DEVICE_ID_BYTES];
-  const bool any = device->collectives != NULL;
-  TRY(comm_agree(any ? STATUS_OK : error_set(STATUS_SYSTEM, "the device has no collectives of its own")));
-  TRY(comm_agree(device->collectives->identify(device, mine)));
-  if (!devices_differ(mine))
-    return error_set(STATUS_SYSTEM, "several ranks share a device");
-  TRY(comm_agree(comm_rank() == 0 ? device->collectives->make_group(device, group) : STATUS_OK));
-  comm_broadcast(group, sizeof group, 0);
-  return comm_agree(device->collectives->join(device, group, comm_rank(), comm_size()));
-}
-
-static void choose_path(struct reducer *reducer) {
+static void open_path(struct reducer *reducer) {
   struct device *device = reducer->model->device;
-  if (device->memory_is_host || comm_size() == 1)
-    return;
-  reducer->by_device = join_devices(device) == STATUS_OK;
-  if (reducer->by_device)
-    return;
-  report_message("gradients are summed by MPI through the host's memory: %s", error_message());
-  reducer->on_host =
-      memory_allocate((size_t)reducer->model->parameters.trainable_elements * sizeof(float), "gradients on the host");
+  const size_t elements = (size_t)reducer->model->parameters.trainable_elements;
+  reducer->order = memory_allocate((size_t)reducer->count * sizeof *reducer->order, "gradient buckets");
+  if (reducer->path == RANKS_STAGED)
+    reducer->pinned = device->op->allocate_pinned(device, elements * sizeof(float), "gradients on the host");
+  if (reducer->path == RANKS_BY_MPI)
+    reducer->parts = device->op->allocate(device, (BLOCK_ELEMENTS + (size_t)comm_size()) * sizeof(float),
+                                          "gradients of other ranks");
 }
 
-struct reducer *reducer_open(struct model *model, size_t bucket_bytes, bool overlap) {
+struct reducer *reducer_open(struct model *model, enum ranks_path path, size_t bucket_bytes, bool overlap) {
   struct reducer *reducer = memory_allocate(sizeof *reducer, "reducer");
-  *reducer = (struct reducer){.model = model, .overlap = overlap};
+  *reducer = (struct reducer){.model = model, .path = path, .overlap = overlap && path != RANKS_BY_MPI};
   reducer->bucket_of =
       memory_allocate((size_t)model->parameters.count * sizeof *reducer->bucket_of, "gradient buckets");
   assign(reducer, (int64_t)(bucket_bytes / sizeof(float)));
-  choose_path(reducer);
+  open_path(reducer);
   return reducer;
 }
 
 void reducer_close(struct reducer *reducer) {
   if (!reducer)
     return;
+  struct device *device = reducer->model->device;
+  if (reducer->pinned)
+    device->op->release_pinned(device, reducer->pinned);
+  if (reducer->parts)
+    device->op->release(device, reducer->parts);
   memory_release(reducer->buckets);
   memory_release(reducer->bucket_of);
-  memory_release(reducer->on_host);
+  memory_release(reducer->order);
   memory_release(reducer);
 }
 
 void reducer_begin(struct reducer *reducer) {
+  reducer->copied = reducer->submitted = 0;
   for (int i = 0; i < reducer->count; i++) {
     reducer->buckets[i].missing = reducer->buckets[i].parameters;
     reducer->buckets[i].started = false;
@@ -109,18 +95,30 @@ void reducer_begin(struct reducer *reducer) {
 static void start(struct reducer *reducer, struct bucket *bucket) {
   struct device *device = reducer->model->device;
   float *gradient = reducer->model->parameters.gradient + bucket->from;
+  const size_t count = (size_t)bucket->count;
   bucket->started = true;
-  if (reducer->by_device) {
-    device->collectives->all_reduce_start(device, gradient, (size_t)bucket->count);
-    return;
+  if (reducer->path == RANKS_BY_DEVICES) {
+    device->collectives->all_reduce_start(device, gradient, count);
+  } else if (reducer->path == RANKS_STAGED) {
+    bucket->download =
+        device->downloads->start(device, reducer->pinned + bucket->from, gradient, count * sizeof *gradient);
+    reducer->order[reducer->copied++] = (int)(bucket - reducer->buckets);
+  } else if (reducer->path == RANKS_ON_HOST) {
+    device->op->synchronize(device);
+    comm_all_reduce_start(gradient, count);
   }
-  if (reducer->on_host) {
-    float *copy = reducer->on_host + bucket->from;
-    device->op->copy_out(device, copy, gradient, (size_t)bucket->count * sizeof *copy);
-    gradient = copy;
+}
+
+/* Gives MPI the buckets whose copies have arrived, in the order of the copies, which is the same on all ranks. */
+static void submit(struct reducer *reducer, bool wait) {
+  struct device *device = reducer->model->device;
+  while (reducer->submitted < reducer->copied) {
+    const struct bucket *bucket = &reducer->buckets[reducer->order[reducer->submitted]];
+    if (!device->downloads->done(device, bucket->download, wait))
+      return;
+    comm_all_reduce_start(reducer->pinned + bucket->from, (size_t)bucket->count);
+    reducer->submitted++;
   }
-  device->op->synchronize(device);
-  comm_all_reduce_start(gradient, (size_t)bucket->count);
 }
 
 static void done(void *context, const struct parameter *parameter) {
@@ -128,28 +126,64 @@ static void done(void *context, const struct parameter *parameter) {
   struct bucket *bucket = &reducer->buckets[reducer->bucket_of[parameter->number]];
   if (--bucket->missing == 0 && reducer->overlap && comm_size() > 1)
     start(reducer, bucket);
+  submit(reducer, false);
 }
 
 struct gradient_listener reducer_listener(struct reducer *reducer) {
   return (struct gradient_listener){done, reducer};
 }
 
+static void finish_staged(struct reducer *reducer) {
+  struct device *device = reducer->model->device;
+  submit(reducer, true);
+  comm_all_reduce_wait();
+  device->op->copy_in(device, reducer->model->parameters.gradient, reducer->pinned,
+                      (size_t)reducer->model->parameters.trainable_elements * sizeof(float));
+}
+
+/* x[count], in place, = its sum over the ranks, by messages between the devices' memories: each rank gets its slice
+ * from all, adds them in rank order and gives the sum to all. */
+static void sum_block(struct reducer *reducer, float *x, size_t count) {
+  struct device *device = reducer->model->device;
+  const size_t size = (size_t)comm_size(), rank = (size_t)comm_rank(), slice = (count + size - 1) / size;
+  const size_t first = rank * slice < count ? rank * slice : count;
+  const size_t mine = first + slice < count ? slice : count - first;
+  device->op->copy(device, reducer->parts + rank * mine, x + first, mine * sizeof *x);
+  device->op->synchronize(device);
+  comm_scatter(x, reducer->parts, slice * sizeof *x, count * sizeof *x);
+  device->op->copy(device, x + first, reducer->parts, mine * sizeof *x);
+  for (size_t r = 1; r < size; r++)
+    device->op->add(device, x + first, reducer->parts + r * mine, 1, (int64_t)mine);
+  device->op->synchronize(device);
+  comm_spread(x, slice * sizeof *x, count * sizeof *x);
+}
+
+static void finish_by_mpi(struct reducer *reducer) {
+  const size_t elements = (size_t)reducer->model->parameters.trainable_elements;
+  for (size_t from = 0; from < elements; from += BLOCK_ELEMENTS)
+    sum_block(reducer, reducer->model->parameters.gradient + from,
+              elements - from < BLOCK_ELEMENTS ? elements - from : BLOCK_ELEMENTS);
+}
+
 double reducer_finish(struct reducer *reducer) {
   if (comm_size() == 1)
     return 0;
+  const double begin = clock_seconds();
   for (int i = 0; i < reducer->count; i++)
     if (!reducer->buckets[i].started)
       start(reducer, &reducer->buckets[i]);
-  struct device *device = reducer->model->device;
-  if (reducer->by_device) {
-    device->collectives->all_reduce_finish(device);
-    return 0; /* the devices wait, not the host */
+  switch (reducer->path) {
+  case RANKS_BY_DEVICES: /* the devices wait, not the host */
+    reducer->model->device->collectives->all_reduce_finish(reducer->model->device);
+    return 0;
+  case RANKS_BY_MPI:
+    finish_by_mpi(reducer);
+    break;
+  case RANKS_STAGED:
+    finish_staged(reducer);
+    break;
+  case RANKS_ON_HOST:
+    return comm_all_reduce_wait();
   }
-  const double seconds = comm_all_reduce_wait();
-  for (int i = 0; reducer->on_host && i < reducer->count; i++) {
-    const struct bucket *bucket = &reducer->buckets[i];
-    device->op->copy_in(device, reducer->model->parameters.gradient + bucket->from, reducer->on_host + bucket->from,
-                        (size_t)bucket->count * sizeof(float));
-  }
-  return seconds;
+  return clock_seconds() - begin;
 }

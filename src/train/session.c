@@ -282,6 +282,7 @@ enum status session_open_training_data(struct session *session, bool short_capti
   const struct data_settings *data = &session->settings->data;
   TRY(run_settle_checkpoint(session->run, check_checkpoint, session));
   choices_restore(session);
+  session->ranks = ranks_join(session->device);
   TRY(session_open_source(session, &data->train, &data->weights, "data.train", &session->train));
   TRY(comm_agree(plan_batches(session)));
   session_open_micro_batches(session, short_captions, tokens);

@@ -9,6 +9,7 @@
 #include "input/settings.h"
 #include "io/store.h"
 #include "model/model.h"
+#include "train/ranks.h"
 #include "train/run.h"
 
 /* What a forward reads beside the images; NULL where it does not. */
@@ -33,6 +34,7 @@ struct session {
   const struct settings *settings;
   struct device *device;
   enum dtype dtype;
+  enum ranks_path ranks;         /* of training: how its numbers come together */
   struct model *model, *teacher; /* teacher: distill only */
   struct tokenizer *tokenizer;
   struct source *train, *val; /* val NULL when there is none */

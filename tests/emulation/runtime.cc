@@ -10,13 +10,8 @@
 #include <vector>
 
 const char *const runtime_name = "cuda-emulated";
-const struct device_collectives *const runtime_collectives = NULL;
-void runtime_leave_collective(struct cuda_device *cuda) {
-  (void)cuda;
-}
-
 enum status runtime_open(int local_rank, struct cuda_device *cuda) {
-  (void)local_rank;
+  cuda->number = local_rank;
   snprintf(cuda->device.description, sizeof cuda->device.description, "CUDA kernels emulated on the host");
   return STATUS_OK;
 }

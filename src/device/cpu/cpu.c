@@ -1,10 +1,12 @@
 /* The CPU device: its table, its memory and its scratch blocks. */
 #include "device/cpu/cpu.h"
+#include "base/host_memory.h"
 #include "base/memory.h"
 #include "base/thread.h"
 #include "device/cpu/onednn.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void *cpu_allocate(struct device *self, size_t bytes, const char *label) {
   (void)self;
@@ -71,6 +73,23 @@ static void cpu_range_end(struct device *self) {
   (void)self;
 }
 
+/* The node: all its ranks share its memory. */
+static void cpu_identify(struct device *self, uint8_t id[DEVICE_ID_BYTES]) {
+  (void)self;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  memset(id, 0, DEVICE_ID_BYTES);
+  for (size_t i = 0; host[i]; i++)
+    id[i % DEVICE_ID_BYTES] = (uint8_t)(31 * id[i % DEVICE_ID_BYTES] + (uint8_t)host[i]);
+}
+static void cpu_memory_free(struct device *self, size_t *free_bytes, size_t *total_bytes) {
+  (void)self;
+  *free_bytes = host_memory_free(total_bytes);
+}
+static void cpu_enter_thread(struct device *self) {
+  (void)self;
+}
+
 static void cpu_close(struct device *self) {
   struct cpu_device *cpu = cpu_from_device(self);
   onednn_close(cpu->onednn);
@@ -95,6 +114,9 @@ static const struct device_operations cpu_operations = {
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
     .forget_weights = cpu_forget_weights,
+    .identify = cpu_identify,
+    .memory_free = cpu_memory_free,
+    .enter_thread = cpu_enter_thread,
     .range_begin = cpu_range_begin,
     .range_end = cpu_range_end,
     .linear = cpu_linear,

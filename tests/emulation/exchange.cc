@@ -1,7 +1,7 @@
 /* What the emulated device tells and exchanges beside its kernels. Downloads happen as late as they may, sums between
  * ranks too.
  *  MEMCLIP_EMULATION_COLLECTIVES=1: each rank of the node has a device of its own, and these sum and gather by
- *    themselves, through a file that they map. Without it all ranks share one device.
+ *    themselves, through a file that they map. Without it, and with "shared", all ranks share one device.
  *  MEMCLIP_EMULATION_MEMORY=bytes: the device's memory. */
 #include "cuda/cuda.h"
 #include "emulation/emulation.h"
@@ -15,11 +15,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static int local_rank_;
-
 void runtime_identify(struct cuda_device *cuda, uint8_t id[DEVICE_ID_BYTES]) {
+  const char *given = getenv("MEMCLIP_EMULATION_COLLECTIVES");
   memset(id, 0, DEVICE_ID_BYTES);
-  id[0] = (uint8_t)(cuda->device.collectives ? 1 + local_rank_ : 0);
+  id[0] = (uint8_t)(given && strcmp(given, "shared") != 0 ? 1 + cuda->number : 0);
 }
 
 void runtime_memory_free(struct cuda_device *cuda, size_t *free_bytes, size_t *total_bytes) {
@@ -192,7 +191,6 @@ static const struct device_collectives collective_table = {.load = load,
                                                            .all_gather = all_gather};
 
 void runtime_open_collective(struct cuda_device *cuda) {
-  local_rank_ = cuda->number;
   if (getenv("MEMCLIP_EMULATION_COLLECTIVES"))
     cuda->device.collectives = &collective_table;
 }

@@ -27,7 +27,8 @@ MEMCLIP_EMULATION_COLLECTIVES=shared
 export MEMCLIP_EMULATION_COLLECTIVES
 ok "two ranks that share a device" run staged "summed by MPI through the host's memory: several ranks"
 unset MEMCLIP_EMULATION_COLLECTIVES
-ok "all at the end of the step" run late "summed by MPI through the host's memory: the device has no" --set debug.overlap=.false.
+ok "all at the end of the step" run late "summed by MPI through the host's memory: the device has no" \
+  --set debug.overlap=.false.
 ok "with the same bits" same staged late
 export MEMCLIP_COMM_DEVICES=1
 ok "MPI that reaches the devices' memory" run reached "summed by MPI in the devices' memory: "

@@ -6,12 +6,13 @@
 packages="build-essential autoconf automake pkg-config libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libarchive-dev
   libdnnl-dev libjansson-dev libjpeg-dev libpng-dev libpcre2-dev libutf8proc-dev zlib1g-dev libprotobuf-c-dev
   protobuf-c-compiler libcairo2-dev libcmocka-dev gnuplot-nox"
+wished=libwebp-dev # WebP pictures: installed with the others, done without where that does not work
 
 say() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
 
-missing_packages() {
-  for package in $packages; do
+missing_packages() { # missing_packages PACKAGE...
+  for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || printf '%s ' "$package"
   done
 }
@@ -26,7 +27,8 @@ install_now() {
 
 install_packages() {
   command -v dpkg-query >/dev/null || { say "no dpkg here: configure will say what is missing"; return 0; }
-  missing=$(missing_packages)
+  # shellcheck disable=SC2086
+  missing=$(missing_packages $packages)
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" = 0 ]; then root=""
   elif sudo -n true 2>/dev/null; then root="sudo -n"
@@ -42,6 +44,10 @@ Where these libraries come from modules instead, build by hand: README.md, \"Ins
   install_now "$root" $missing >"$top/build/apt.log" 2>&1 ||
     die "apt-get failed; its last words (all of them are in build/apt.log):
 $(tail -n 5 "$top/build/apt.log")"
+  # shellcheck disable=SC2086
+  missing=$(missing_packages $wished)
+  # shellcheck disable=SC2086
+  [ -z "$missing" ] || install_now "$root" $missing >>"$top/build/apt.log" 2>&1 || say "going on without $missing"
 }
 
 # Files that the source tree no longer has would go on being built and tested.

@@ -26,7 +26,7 @@ static enum status open_shards(struct pictures *pictures, char *const *shards, i
   struct source_options options = {.paths = (const char *const *)shards,
                                    .path_count = count,
                                    .format = "auto",
-                                   .image = "jpg;jpeg;png",
+                                   .image = "jpg;jpeg;png;webp",
                                    .caption = "txt",
                                    .csv_separator = "",
                                    .csv_image = "",

@@ -17,8 +17,8 @@ enum { OPTION_IMAGE = 256, OPTION_CAPTION, OPTION_LIST };
 
 static const struct argp_option option_table[] = {
     {"index-directory", 'd', "DIR", 0, "Where an index goes when the shard's folder cannot be written", 0},
-    {"image", OPTION_IMAGE, "SUFFIXES", 0, "Suffixes of images, the first one present counts (default jpg;jpeg;png)",
-     0},
+    {"image", OPTION_IMAGE, "SUFFIXES", 0,
+     "Suffixes of images, the first one present counts (default jpg;jpeg;png;webp)", 0},
     {"caption", OPTION_CAPTION, "SUFFIXES", 0, "Suffix of captions, or json:KEY (default txt)", 0},
     {"threads", 'j', "N", 0, "Shards read at a time (default: the cores at hand)", 0},
     {"list", OPTION_LIST, NULL, 0, "Print every shard with its samples", 0},

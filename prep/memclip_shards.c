@@ -38,7 +38,7 @@ static const struct argp_option option_table[] = {
     {"csv-separator", OPTION_SEPARATOR, "C", 0, "Default: tab", 0},
     {"image-column", OPTION_IMAGE_COLUMN, "NAME", 0, "Default: filepath", 0},
     {"caption-column", OPTION_CAPTION_COLUMN, "NAME", 0, "Default: title", 0},
-    {"image", OPTION_IMAGE, "SUFFIXES", 0, "Of tar members (default jpg;jpeg;png)", 0},
+    {"image", OPTION_IMAGE, "SUFFIXES", 0, "Of tar members (default jpg;jpeg;png;webp)", 0},
     {"caption", OPTION_CAPTION, "SUFFIXES", 0, "Of tar members, or json:KEY (default txt)", 0},
     {"index-directory", 'd', "DIR", 0, "Where indices of input tars go when their folder cannot be written", 0},
     {"threads", 'j', "N", 0, "Shards written at a time by a rank (default: the cores at hand)", 0},

@@ -178,7 +178,7 @@ static void test_defaults(void **state) {
   assert_true(s.data.crop_ratio.items[1] == 1.3333);
   assert_int_equal(s.model.image_mean.count, 0);
   assert_int_equal(s.model.train.count, 1);
-  assert_string_equal(s.data.image, "jpg;jpeg;png");
+  assert_string_equal(s.data.image, "jpg;jpeg;png;webp");
   assert_string_equal(s.run.resume_reset, "");
   assert_false(s.memory.present);
   assert_true(s.debug.overlap && !s.debug.poison && s.eval.save_features);

@@ -10,6 +10,7 @@ class Memclip(AutotoolsPackage):
     version("0.1.0")
 
     variant("scenes", default=True, description="memclip-scenes, which draws the demo's world")
+    variant("webp", default=True, description="WebP pictures through libwebp")
     variant("plots", default=True, description="gnuplot for memclip-plot and memclip-report")
 
     depends_on("autoconf", type="build")
@@ -21,6 +22,7 @@ class Memclip(AutotoolsPackage):
     depends_on("libarchive")
     depends_on("libjpeg-turbo")
     depends_on("libpng@1.6:")
+    depends_on("libwebp+libwebpdemux", when="+webp")
     depends_on("jansson")
     depends_on("pcre2")
     depends_on("utf8proc")
@@ -39,6 +41,7 @@ class Memclip(AutotoolsPackage):
             f"MPICC={spec['mpi'].mpicc}",
             f"--with-hdf5={spec['hdf5'].prefix}",
             f"--with-onednn={spec['onednn'].prefix}",
+            "--with-libwebp=yes" if spec.satisfies("+webp") else "--with-libwebp=no",
             "--with-cairo=yes" if spec.satisfies("+scenes") else "--with-cairo=no",
             "--with-cmocka=yes" if self.run_tests else "--with-cmocka=no",
         ]

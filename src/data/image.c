@@ -41,23 +41,27 @@ static bool is_png(const uint8_t *bytes, size_t size) {
   return size >= sizeof png_signature && memcmp(bytes, png_signature, sizeof png_signature) == 0;
 }
 
+static bool is_webp(const uint8_t *bytes, size_t size) {
+  return size >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0;
+}
+
 /* What Pillow, in open_clip, would read besides is refused by its name. */
 static enum status unknown_format(const uint8_t *bytes, size_t size) {
   static const struct {
     size_t at, length;
     const char *magic, *name;
-  } formats[] = {{8, 4, "WEBP", "WebP"},   {0, 4, "GIF8", "GIF"},      {0, 2, "BM", "BMP"},
-                 {0, 4, "II*\0", "TIFF"},  {0, 4, "MM\0*", "TIFF"},    {4, 8, "ftypavif", "AVIF"},
-                 {4, 6, "ftyphe", "HEIF"}, {4, 8, "ftypmif1", "HEIF"}, {4, 4, "jP  ", "JPEG 2000"},
-                 {0, 4, "%PDF", "PDF"},    {0, 1, "<", "HTML or XML"}, {0, 2, "\n<", "HTML or XML"}};
+  } formats[] = {{0, 4, "GIF8", "GIF"},      {0, 2, "BM", "BMP"},         {0, 4, "II*\0", "TIFF"},
+                 {0, 4, "MM\0*", "TIFF"},    {4, 8, "ftypavif", "AVIF"},  {4, 6, "ftyphe", "HEIF"},
+                 {4, 8, "ftypmif1", "HEIF"}, {4, 4, "jP  ", "JPEG 2000"}, {0, 4, "%PDF", "PDF"},
+                 {0, 1, "<", "HTML or XML"}, {0, 2, "\n<", "HTML or XML"}};
   if (size == 0)
     return error_set(STATUS_INPUT, "the image is empty (0 bytes)");
   for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
     if (size >= formats[i].at + formats[i].length &&
         memcmp(bytes + formats[i].at, formats[i].magic, formats[i].length) == 0)
-      return error_set(STATUS_INPUT, "the image is %s, not JPEG or PNG; convert it or remove the sample",
+      return error_set(STATUS_INPUT, "the image is %s, not JPEG, PNG or WebP; convert it or remove the sample",
                        formats[i].name);
-  return error_set(STATUS_INPUT, "the image is neither JPEG nor PNG; convert it or remove the sample");
+  return error_set(STATUS_INPUT, "the image is neither JPEG, PNG nor WebP; convert it or remove the sample");
 }
 
 enum status image_decode(const void *bytes, size_t size, const struct image_limits *limits, struct image *image) {
@@ -65,12 +69,14 @@ enum status image_decode(const void *bytes, size_t size, const struct image_limi
     return image_decode_jpeg(bytes, size, limits, image);
   if (is_png(bytes, size))
     return image_decode_png(bytes, size, limits, image);
-  return unknown_format(bytes, size);
+  return is_webp(bytes, size) ? image_decode_webp(bytes, size, limits, image) : unknown_format(bytes, size);
 }
 
 enum status image_peek(const void *bytes, size_t size, int *width, int *height) {
   if (is_jpeg(bytes, size))
     return image_peek_jpeg(bytes, size, width, height);
+  if (is_webp(bytes, size))
+    return image_peek_webp(bytes, size, width, height);
   if (!is_png(bytes, size))
     return unknown_format(bytes, size);
   const uint8_t *header = (const uint8_t *)bytes + sizeof png_signature;

@@ -1,6 +1,6 @@
-/* Pictures: JPEG (libjpeg-turbo, islow DCT, fancy upsampling) and PNG (libpng) to RGB exactly as Pillow decodes and
- * converts them, Pillow's resize to the bit, crops from counter-based random numbers. Formats are told by content, not
- * by name. Thread-safe; buffers are reused through struct image. */
+/* Pictures: JPEG (libjpeg-turbo, islow DCT, fancy upsampling), PNG (libpng) and, where configure found libwebp, WebP to
+ * RGB exactly as Pillow decodes and converts them, Pillow's resize to the bit, crops from counter-based random numbers.
+ * Formats are told by content, not by name. Thread-safe; buffers are reused through struct image. */
 #ifndef MEMCLIP_DATA_IMAGE_H
 #define MEMCLIP_DATA_IMAGE_H
 #include "base/error.h"
@@ -22,6 +22,7 @@ struct image_limits {
 /* A truncated or corrupt file is an error (STATUS_INPUT), as in Pillow. A JPEG may be decoded at a reduced scale only
  * where that cannot change a bit: never. */
 enum status image_decode(const void *bytes, size_t size, const struct image_limits *limits, struct image *image);
+bool image_reads_webp(void); /* this build does */
 /* Size from the header alone. */
 enum status image_peek(const void *bytes, size_t size, int *width, int *height);
 

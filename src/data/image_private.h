@@ -11,6 +11,9 @@ enum status image_prepare(const struct image_limits *limits, int64_t width, int6
 enum status image_decode_jpeg(const uint8_t *bytes, size_t size, const struct image_limits *limits,
                               struct image *image);
 enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image);
+enum status image_decode_webp(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+                              struct image *image);
+enum status image_peek_webp(const uint8_t *bytes, size_t size, int *width, int *height);
 enum status image_peek_jpeg(const uint8_t *bytes, size_t size, int *width, int *height);
 /* The orientation (1 to 8) that a TIFF block as in EXIF names; 1 when it names none. */
 int image_exif_orientation(const uint8_t *tiff, size_t size);

@@ -69,7 +69,7 @@ static enum status open_source(struct source *source, const struct source_option
   const char *caption = options->caption && *options->caption ? options->caption : "txt";
   source->caption_is_json = text_starts_with(caption, "json:");
   source->captions = name_list_parse(source->caption_is_json ? caption + 5 : caption);
-  source->images = name_list_parse(options->image && *options->image ? options->image : "jpg;jpeg;png");
+  source->images = name_list_parse(options->image && *options->image ? options->image : "jpg;jpeg;png;webp");
   if (source->captions.count == 0 || source->images.count == 0)
     return error_set(STATUS_INPUT, "image = \"%s\", caption = \"%s\": a suffix or a json key is missing",
                      options->image ? options->image : "", caption);

@@ -13,7 +13,7 @@ struct source_options {
   int path_count;
   const double *weights;                               /* per path, for resampled mode; NULL: 1 */
   const char *format;                                  /* auto, webdataset, csv */
-  const char *image, *caption;                         /* "jpg;jpeg;png", "txt" or "json:KEY" */
+  const char *image, *caption;                         /* "jpg;jpeg;png;webp", "txt" or "json:KEY" */
   const char *csv_separator, *csv_image, *csv_caption; /* empty: tab, filepath, title */
   const char *index_directory; /* where an index goes when the shard's folder cannot be written; NULL: nowhere */
   const char *stage_to; /* the node's own disk, where shards are copied to and read from; NULL or empty: no copies */

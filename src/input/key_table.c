@@ -153,7 +153,7 @@ const struct key key_table[] = {
   INTEGER(data, samples_per_epoch, "samples", "0", 0, INFINITY, FIXED, TRAINING, "Length of an epoch; 0 is the number of samples found."),
   TEXT(data, format, "'auto'", "auto|webdataset|csv", FIXED, "pretrain distill finetune eval",
     "'auto' goes by the name: .csv and .tsv are tables, all others tar shards."),
-  TEXT(data, image, "'jpg;jpeg;png'", NULL, FIXED, "pretrain distill finetune eval",
+  TEXT(data, image, "'jpg;jpeg;png;webp'", NULL, FIXED, "pretrain distill finetune eval",
     "Suffixes of image members in a shard, the first present wins."),
   TEXT(data, caption, "'txt'", NULL, FIXED, "pretrain distill finetune eval",
     "Suffix of caption members, or json:KEY for a text inside a .json member; json:KEY;OTHER takes the first that is not empty."),

@@ -336,6 +336,29 @@ def colors():
     write(out, "colors.safetensors")
 
 
+def webp():
+    """Files of WebP, and the pixels that Pillow makes of them."""
+    import numpy
+    from PIL import Image
+
+    y, x = numpy.mgrid[0:9, 0:11]
+    rgba = numpy.stack([20 * x + y, 25 * y, 255 - 20 * x, 60 * (x % 5)], -1).astype(numpy.uint8)
+    opaque, clear = Image.fromarray(rgba[..., :3]), Image.fromarray(rgba)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    cases = dict(lossy=(opaque, dict(quality=40)), lossless=(opaque, dict(lossless=True)), turned=(opaque, dict(exif=exif)),
+                 alpha=(clear, dict(quality=70)), exact=(clear, dict(lossless=True, exact=True)),
+                 moving=(clear, dict(save_all=True, append_images=[clear.rotate(90)], duration=40)))
+    out = {}
+    for name, (picture, options) in cases.items():
+        file = io.BytesIO()
+        picture.save(file, "WEBP", **options)
+        out[name] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+        pixels = numpy.array(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))
+        out[name + ".pixels"] = torch.from_numpy(pixels)
+    write(out, "webp.safetensors")
+
+
 def pack():
     """The same bytes from the same files: no times, no owners."""
     packed = io.BytesIO()
@@ -399,4 +422,5 @@ if __name__ == "__main__":
     tables()
     variants()
     colors()
+    webp()
     pack()

@@ -295,6 +295,16 @@ static enum status complete(const struct tensor_file *file, const struct weight_
   return choose_activation(file, list, request, source, config, report);
 }
 
+/* What the configuration may say in other words than the shapes: behind a gate's projection a value width of 0 is the
+ * tower's (without it 0 also means that there is no output projection), and where every block has a memory no MLP shows
+ * its width. */
+static void settle_tower(struct tower_config *said, struct tower_config *shaped) {
+  if (said->memory.swilu_projection && said->memory.v_dim == 0)
+    said->memory.v_dim = said->width;
+  if (shaped->memory.count == shaped->layers)
+    shaped->mlp_width = said->mlp_width;
+}
+
 enum status weight_config_choose(const struct tensor_file *file, const struct weight_list *list,
                                  const struct config_request *request, struct clip_config *config,
                                  struct text *report) {
@@ -304,8 +314,11 @@ enum status weight_config_choose(const struct tensor_file *file, const struct we
   if (status != STATUS_OK)
     return error_context(status, "%s", file->path);
   status = choose_base(file, request, &shaped, config, &source, report);
-  if (status == STATUS_OK)
+  if (status == STATUS_OK) {
+    settle_tower(&config->vision, &shaped.vision);
+    settle_tower(&config->text, &shaped.text);
     status = complete(file, list, request, &shaped, source, config, report);
+  }
   memory_release(source);
   return status;
 }

@@ -269,6 +269,31 @@ static void contradictions(void **state) {
   memory_release(own);
 }
 
+/* Every block of the student's vision tower has a memory: no weight shows the width of an MLP, only the configuration
+ * says it. */
+static void memories_alone(void **state) {
+  (void)state;
+  static const char vision[] = "\"vision_cfg\": {";
+  struct import_summary summary;
+  struct clip_config config;
+  struct text json = {0}, changed = {0};
+  char *path = fixture_path("parity/student/student.pt"), *own = fixture_path("parity/student/config.json");
+  assert_ok(file_read(own, &json));
+  const char *at = strstr(json.data, vision);
+  assert_non_null(at);
+  text_append(&changed, json.data, (size_t)(at - json.data));
+  text_append_format(&changed, "%s\"mlp_ratio\": 2,%s", vision, at + strlen(vision));
+  assert_ok(file_write_atomic("ratio.json", changed.data, changed.length));
+  assert_ok(import_path(path, &(struct config_request){"ratio.json", "quickgelu", 0}, NULL, &summary, NULL));
+  assert_ok(weights_read_config("imported.h5", &config));
+  assert_int_equal(config.vision.mlp_width, 2 * config.vision.width);
+  unlink("ratio.json");
+  text_release(&json);
+  text_release(&changed);
+  memory_release(path);
+  memory_release(own);
+}
+
 /* ---- positional tables */
 
 static void check_table(const struct safetensors *file, const char *kind, int64_t old, int64_t length, double bound) {
@@ -392,11 +417,11 @@ static void memories(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(round_trips), cmocka_unit_test(shared_table),
-                                     cmocka_unit_test(conversion),  cmocka_unit_test(reports),
-                                     cmocka_unit_test(refusals),    cmocka_unit_test(contradictions),
-                                     cmocka_unit_test(tables),      cmocka_unit_test(other_sizes),
-                                     cmocka_unit_test(published),   cmocka_unit_test(memories)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(round_trips),    cmocka_unit_test(shared_table), cmocka_unit_test(conversion),
+      cmocka_unit_test(reports),        cmocka_unit_test(refusals),     cmocka_unit_test(contradictions),
+      cmocka_unit_test(memories_alone), cmocka_unit_test(tables),       cmocka_unit_test(other_sizes),
+      cmocka_unit_test(published),      cmocka_unit_test(memories)};
   char directory[] = "test_import.XXXXXX", *source = realpath(getenv("top_srcdir") ? getenv("top_srcdir") : ".", NULL);
   setenv("top_srcdir", source, 1);
   if (device_open("cpu", 1, &device) != STATUS_OK)

@@ -27,12 +27,13 @@ static int64_t alignment_of(const void *pointer) {
 
 struct choice_key choice_key_of(const struct gemm *call) {
   const int64_t a_stride = call->a_stride ? call->a_stride : call->a_transposed ? call->m : call->k;
+  const void *bias = call->c_dtype == DTYPE_BF16 ? call->rounded_bias : call->bias; /* else a copy is made */
   const int64_t b_stride = call->b_stride ? call->b_stride : call->b_transposed ? call->k : call->n;
   return {{call->m, call->n, call->k, call->batch ? call->batch : 1, a_stride, b_stride,
            call->c_stride ? call->c_stride : call->n, call->a_batch, call->b_batch, call->c_batch,
            call->dtype == DTYPE_BF16 ? 16 : 32, call->c_dtype == DTYPE_BF16 ? 16 : 32, call->a_transposed,
            call->b_transposed, call->accumulate, alignment_of(call->a), alignment_of(call->b), alignment_of(call->c),
-           call->bias ? alignment_of(call->bias) : 0}};
+           call->bias ? alignment_of(bias) : 0}};
 }
 
 static struct choice **bucket_of(struct cuda_device *cuda, const struct choice_key *key) {

@@ -5,14 +5,15 @@
 
 /* c[m,n] (+)= A . B (+ bias[n]); A = a[m,k], or the transpose of a[k,m] when a_transposed; B = b[k,n], or the transpose
  * of b[n,k] when b_transposed; all row-major. Leading dimensions (elements from one row to the next) of 0 mean dense.
- * a, b are `dtype`, c is c_dtype (dtype or fp32), bias fp32 or NULL; where c is bf16 the bias may be rounded to bf16.
+ * a, b are `dtype`, c is c_dtype (dtype or fp32), bias fp32 or NULL; where c is bf16 the bias may be rounded to bf16,
+ * which rounded_bias is already or NULL.
  * `batch` (0 means 1) such products at distances of a_batch, b_batch, c_batch elements. */
 struct gemm {
   int64_t m, n, k, a_stride, b_stride, c_stride;
   int64_t batch, a_batch, b_batch, c_batch;
   enum dtype dtype, c_dtype;
   bool a_transposed, b_transposed, accumulate;
-  const void *a, *b;
+  const void *a, *b, *rounded_bias;
   const float *bias;
   void *c;
 };

@@ -12,6 +12,7 @@ void cuda_linear(struct device *self, const struct linear *call) {
   gemm.a = call->x;
   gemm.b = call->weight;
   gemm.bias = call->bias;
+  gemm.rounded_bias = call->rounded_bias;
   gemm.c = call->y;
   gemm_multiply(cuda_from_device(self), &gemm);
 }

@@ -26,14 +26,15 @@ enum distill_loss { DISTILL_COSINE, DISTILL_MSE, DISTILL_L2 };
 
 /* y[rows,out] = x[rows,in] . W' + bias;   W' = weight^T for weight[out,in] (open_clip's Linear), or weight itself for
  * weight[in,out] when `transposed` (open_clip's visual.proj and text_projection).
- * x, weight are compute dtype; y has y_dtype (compute or fp32); bias fp32 or NULL, which a device may round to y_dtype.
+ * x, weight are compute dtype; y has y_dtype (compute or fp32); bias fp32 or NULL, which a device may round to y_dtype:
+ * `rounded_bias` is the same in compute dtype, where the caller has it, else NULL.
  * `frozen` says that the weight will
  * not change, so that a device may keep a packed copy (keyed by the pointer; forget_weights drops them). */
 struct linear {
   int64_t rows, in, out;
   enum dtype dtype, y_dtype;
   bool transposed, frozen;
-  const void *x, *weight;
+  const void *x, *weight, *rounded_bias;
   const float *bias;
   void *y;
 };

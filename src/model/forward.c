@@ -14,6 +14,7 @@ void linear_forward(struct tower_run *run, const struct linear_layer *layer, int
                                                         .x = x,
                                                         .weight = layer->weight->compute,
                                                         .bias = layer->bias ? layer->bias->master : NULL,
+                                                        .rounded_bias = layer->bias ? layer->bias->compute : NULL,
                                                         .y = y});
 }
 
@@ -25,6 +26,7 @@ struct linear_layer linear_slice(const struct linear_layer *layer, struct parame
   parts[1] = *layer->bias;
   parts[0].compute = (char *)parts[0].compute + (size_t)(from * layer->in) * element;
   parts[0].gradient = parts[0].gradient ? parts[0].gradient + from * layer->in : NULL;
+  parts[1].compute = (char *)parts[1].compute + (size_t)from * element;
   parts[1].master += from;
   parts[1].gradient = parts[1].gradient ? parts[1].gradient + from : NULL;
   return (struct linear_layer){.weight = &parts[0], .bias = &parts[1], .in = layer->in, .out = out};

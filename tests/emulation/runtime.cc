@@ -91,7 +91,8 @@ static void multiply(const struct gemm *call, const struct choice *choice, int64
     for (int64_t j = 0; j < call->n; j++) {
       double sum = way == IN_DOUBLE ? dot<double>(call, choice->key, batch, i, j, false)
                                     : (double)dot<float>(call, choice->key, batch, i, j, way == DESCENDING);
-      sum += call->bias ? call->bias[j] : 0;
+      const bool rounded = call->rounded_bias && call->c_dtype == DTYPE_BF16;
+      sum += !call->bias ? 0 : rounded ? element(DTYPE_BF16, call->rounded_bias, j) : call->bias[j];
       const int64_t at = batch * call->c_batch + i * choice->key.of[CHOICE_C_STRIDE] + j;
       sum += call->accumulate ? element(call->c_dtype, call->c, at) : 0;
       if (call->c_dtype == DTYPE_BF16)

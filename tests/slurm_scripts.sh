@@ -37,7 +37,8 @@ check() { # check DESCRIPTION STATUS PATTERN...: the exit status, and each patte
   echo "not ok $number - $description"
 }
 job 0 0 train-gpu.sbatch
-check "GPU nodes: each rank sees all GPUs, with its cores, on device cuda" 0 "memclip an input.nml --set optim.lr=1e-3" \
+check "GPU nodes: each rank sees all GPUs, with its cores, on device cuda" 0 \
+  "memclip an input.nml --set optim.lr=1e-3" \
   "--set run.device='cuda' bind=none cpus=12" "--kill-on-bad-exit" "!scontrol"
 job 75 0 train-gpu.sbatch
 check "a time limit requeues" 75 "scontrol requeue 77"

@@ -305,6 +305,15 @@ static void settle_tower(struct tower_config *said, struct tower_config *shaped)
     shaped->mlp_width = said->mlp_width;
 }
 
+/* transformers' description of the pictures lies beside its weights; open_clip's configuration has its own. */
+static enum status read_preprocessor_beside(const struct tensor_file *file, struct clip_config *config,
+                                            struct text *report) {
+  char *path = text_format("%.*spreprocessor_config.json", (int)(text_base_name(file->path) - file->path), file->path);
+  const enum status status = file_exists(path) ? weight_config_read_preprocessor(path, config, report) : STATUS_OK;
+  memory_release(path);
+  return status == STATUS_OK ? status : error_context(status, "give --config to do without this file");
+}
+
 enum status weight_config_choose(const struct tensor_file *file, const struct weight_list *list,
                                  const struct config_request *request, struct clip_config *config,
                                  struct text *report) {
@@ -319,6 +328,8 @@ enum status weight_config_choose(const struct tensor_file *file, const struct we
     settle_tower(&config->text, &shaped.text);
     status = complete(file, list, request, &shaped, source, config, report);
   }
+  if (status == STATUS_OK && !request->config && !text_ends_with(source, "open_clip_config.json"))
+    status = read_preprocessor_beside(file, config, report);
   memory_release(source);
   return status;
 }

@@ -16,4 +16,7 @@ enum status weight_config_choose(const struct tensor_file *file, const struct we
                                  const struct config_request *request, struct clip_config *config, struct text *report);
 /* Hugging Face's config.json of a CLIPModel. */
 enum status weight_config_parse_hugging_face(const char *json, const char *source, struct clip_config *config);
+/* transformers' description of the pictures (size, resampling, mean, standard deviation) into the configuration; what
+ * cannot be said there is refused. */
+enum status weight_config_read_preprocessor(const char *path, struct clip_config *config, struct text *report);
 #endif

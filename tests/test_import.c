@@ -178,6 +178,55 @@ static void reports(void **state) {
   text_release(&report);
 }
 
+static void expect_refusal(enum status status, const char *words) {
+  if (status != STATUS_INPUT || !strstr(error_message(), words))
+    fail_msg("status %d, wanted \"%s\": %s", (int)status, words, status ? error_message() : "accepted");
+}
+
+/* transformers' preprocessor_config.json beside weights of its form, in the forms of its versions. */
+static void pictures_of_hugging_face(void **state) {
+  (void)state;
+  static const struct {
+    const char *json, *mode, *interpolation, *refusal;
+    float mean, std;
+  } cases[] = {
+      {"{\"size\": 4, \"crop_size\": 4, \"do_center_crop\": true, \"do_resize\": true, \"do_normalize\": true, "
+       "\"resample\": 3, \"image_mean\": [0.5, 0.25, 0.125], \"image_std\": [0.75, 0.5, 0.25]}",
+       "shortest", "bicubic", NULL, 0.5f, 0.75f},
+      {"{\"size\": {\"shortest_edge\": 4}, \"crop_size\": {\"height\": 4, \"width\": 4}, \"resample\": 2, "
+       "\"rescale_factor\": 0.00392156862745098, \"do_normalize\": false}",
+       "shortest", "bilinear", NULL, 0, 1},
+      {"{\"size\": {\"height\": 4, \"width\": 4}, \"do_center_crop\": false, \"resample\": 3, "
+       "\"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, 0.5, 0.5]}",
+       "squash", "bicubic", NULL, 0.5f, 0.5f},
+      {"{\"size\": {\"shortest_edge\": 256}, \"crop_size\": 4}", NULL, NULL, "resized to 256", 0, 0},
+      {"{\"size\": 4, \"resample\": 1}", NULL, NULL, "resample 1", 0, 0},
+      {"{\"size\": 4, \"do_center_crop\": false}", NULL, NULL, "do_center_crop", 0, 0},
+      {"{\"size\": 4, \"rescale_factor\": 1}", NULL, NULL, "divided by 255", 0, 0},
+      {"{\"size\": 4, \"image_mean\": [1, 2]}", NULL, NULL, "three numbers", 0, 0},
+      {"{\"size\": 4, \"image_std\": [1, 2, 0]}", NULL, NULL, "above 0", 0, 0},
+      {"[", NULL, NULL, "not a JSON object", 0, 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct clip_config config;
+    struct text report = {0};
+    assert_ok(config_read("ViT-B-32", &config));
+    config.image_height = config.image_width = 4;
+    assert_ok(file_write_atomic("preprocessor.json", cases[i].json, strlen(cases[i].json)));
+    const enum status status = weight_config_read_preprocessor("preprocessor.json", &config, &report);
+    if (cases[i].refusal) {
+      expect_refusal(status, cases[i].refusal);
+    } else {
+      assert_ok(status);
+      assert_string_equal(config.resize_mode, cases[i].mode);
+      assert_string_equal(config.interpolation, cases[i].interpolation);
+      assert_true(config.image_mean[0] == cases[i].mean && config.image_std[0] == cases[i].std);
+      assert_non_null(strstr(report.data, "preprocessor.json"));
+    }
+    text_release(&report);
+  }
+  unlink("preprocessor.json");
+}
+
 /* ---- what is refused: weights.safetensors of the fixtures with a change */
 
 static struct safetensors weights;
@@ -187,11 +236,6 @@ static enum status import_changed(struct tensor_entry *entries, int64_t count, c
   struct import_summary summary;
   assert_ok(safetensors_write("changed.safetensors", entries, count, NULL));
   return import_path("changed.safetensors", config, skip, &summary, NULL);
-}
-
-static void expect_refusal(enum status status, const char *words) {
-  if (status != STATUS_INPUT || !strstr(error_message(), words))
-    fail_msg("status %d, wanted \"%s\": %s", (int)status, words, status ? error_message() : "accepted");
 }
 
 static void refusals(void **state) {
@@ -417,11 +461,18 @@ static void memories(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(round_trips),    cmocka_unit_test(shared_table), cmocka_unit_test(conversion),
-      cmocka_unit_test(reports),        cmocka_unit_test(refusals),     cmocka_unit_test(contradictions),
-      cmocka_unit_test(memories_alone), cmocka_unit_test(tables),       cmocka_unit_test(other_sizes),
-      cmocka_unit_test(published),      cmocka_unit_test(memories)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(round_trips),
+                                     cmocka_unit_test(shared_table),
+                                     cmocka_unit_test(conversion),
+                                     cmocka_unit_test(reports),
+                                     cmocka_unit_test(pictures_of_hugging_face),
+                                     cmocka_unit_test(refusals),
+                                     cmocka_unit_test(contradictions),
+                                     cmocka_unit_test(memories_alone),
+                                     cmocka_unit_test(tables),
+                                     cmocka_unit_test(other_sizes),
+                                     cmocka_unit_test(published),
+                                     cmocka_unit_test(memories)};
   char directory[] = "test_import.XXXXXX", *source = realpath(getenv("top_srcdir") ? getenv("top_srcdir") : ".", NULL);
   setenv("top_srcdir", source, 1);
   if (device_open("cpu", 1, &device) != STATUS_OK)

@@ -42,6 +42,16 @@ ok "no such suffix" refused 2 .safetensors memclip-export x -o weights.h5
 ok "no such file" refused 1 none.pt memclip-import none.pt -o x.h5
 ok "no activation" refused 1 "--activation quickgelu" memclip-import "$parity/clip/weights.safetensors" -o x.h5
 ok "another activation" refused 1 "says quickgelu" memclip-import "$parity/huggingface" -a gelu -o x.h5
+mkdir -p hf && cp "$parity"/huggingface/* hf
+echo '{"size": {"height": 4, "width": 4}, "do_center_crop": false, "resample": 2, "image_mean": [0.25, 0.25, 0.25],
+  "image_std": [0.5, 0.5, 0.5]}' >hf/preprocessor_config.json
+pictures() {
+  memclip-import hf -o hf.h5 | grep '^pictures (squash, bilinear' && memclip-export hf.h5 --out hfout.safetensors &&
+    grep -q '"resize_mode": "squash"' open_clip_config.json && grep -A3 '"mean"' open_clip_config.json | grep -q 0.25
+}
+ok "preprocessor_config.json is read and written as open_clip's" pictures
+echo '{"size": 256, "crop_size": 4}' >hf/preprocessor_config.json
+ok "one that cannot be followed" refused 1 "resized to 256" memclip-import hf -o x.h5
 ok "no knn" refused 1 "--knn N" memclip-import "$parity/student/student.pt" \
   -c "$parity/clip/open_clip_config.json" -a gelu -o x.h5
 ok "not ours" refused 1 HDF5 memclip-export "$parity/clip/weights.safetensors" -o x.pt

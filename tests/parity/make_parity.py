@@ -3,10 +3,10 @@
 
 A tiny CLIP computed by open_clip (3.3.0 was used) in double precision, with random weights of few binary digits; the
 same weights in the containers that people have; variants of the architecture; a memory student, whose memory layer is
-written here from its formula (open_clip has none). Needs torch, torchvision, open_clip and safetensors. Tests compare ours with
-these numbers, so a clone needs none of the three. Numbers are rounded, far below what the tests ask, so that they pack
-well. Also measures the error of PyTorch's own bf16 (CPU autocast), which bounds ours: make_parity.py --bf16 FOLDER...
-prints it for folders in this form.
+written here from its formula (open_clip has none). Needs torch, torchvision, open_clip and safetensors. Tests
+compare ours with these numbers, so a clone needs none of them. Numbers are rounded, far below what the tests ask,
+so that they pack well. Also measures the error of PyTorch's own bf16 (CPU autocast), which bounds ours:
+make_parity.py --bf16 FOLDER... prints it for folders in this form.
 """
 import argparse
 import copy
@@ -330,8 +330,9 @@ def colors():
     picture = Image.fromarray(pixels.reshape(6, 6, 3).numpy())
     change = lambda picture: torch.from_numpy(numpy.array(picture)).reshape(36, 3)
     out = {"pixels": pixels, "gray.0": change(functional.to_grayscale(picture, 3))}
-    for kind, factors in dict(brightness=(0.4, 1.7), contrast=(0.3, 1.6), saturation=(0.0, 2.2), hue=(-0.31, 0.1)).items():
-        for factor in factors:
+    factors = dict(brightness=(0.4, 1.7), contrast=(0.3, 1.6), saturation=(0.0, 2.2), hue=(-0.31, 0.1))
+    for kind, pair in factors.items():
+        for factor in pair:
             out[f"{kind}.{factor}"] = change(getattr(functional, "adjust_" + kind)(picture, factor))
     write(out, "colors.safetensors")
 
@@ -346,8 +347,9 @@ def webp():
     opaque, clear = Image.fromarray(rgba[..., :3]), Image.fromarray(rgba)
     exif = Image.Exif()
     exif[0x112] = 6
-    cases = dict(lossy=(opaque, dict(quality=40)), lossless=(opaque, dict(lossless=True)), turned=(opaque, dict(exif=exif)),
-                 alpha=(clear, dict(quality=70)), exact=(clear, dict(lossless=True, exact=True)),
+    cases = dict(lossy=(opaque, dict(quality=40)), lossless=(opaque, dict(lossless=True)),
+                 turned=(opaque, dict(exif=exif)), alpha=(clear, dict(quality=70)),
+                 exact=(clear, dict(lossless=True, exact=True)),
                  moving=(clear, dict(save_all=True, append_images=[clear.rotate(90)], duration=40)))
     out = {}
     for name, (picture, options) in cases.items():

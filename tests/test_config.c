@@ -204,6 +204,8 @@ static void other_architectures_are_refused(void **state) {
       {JSON("", "", ", \"tokenizer_kwargs\": {\"clean\": \"canonicalize\"}"), "clean"},
       {JSON("", "", ", \"tokenizer_kwargs\": {\"strip_sep_token\": true}"), "strip_sep_token"},
       {JSON(", \"quickgelu\": true", "", ""), "did you mean 'quick_gelu'"},
+      {JSON("", "", ", \"tokenizer_kwargs\": [1]"), "must be an object"},
+      {JSON(", \"memory\": 3", "", ""), "must be an object"},
       {JSON(", \"memory\": {\"layers\": [1], \"kn\": 3}", "", ""), "did you mean 'knn'"},
       {JSON("", ", \"width\": 64.5", ""), "width"},
       {JSON("", ", \"mlp_ratio\": \"four\"", ""), "mlp_ratio"},

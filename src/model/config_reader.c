@@ -62,6 +62,8 @@ enum status config_read_word(const struct config_reader *reader, const char *key
 enum status config_know_all(const struct config_reader *reader, const char *const *names, size_t count) {
   const char *key;
   json_t *item;
+  if (reader->object && !json_is_object(reader->object) && !json_is_null(reader->object))
+    return error_set(STATUS_INPUT, "%s: %s must be an object of keys", reader->source, reader->section);
   json_object_foreach(reader->object, key, item) {
     bool known = json_is_null(item) || json_is_false(item);
     for (size_t i = 0; i < count && !known; i++)

@@ -260,6 +260,7 @@ enum status gemm_open(struct cuda_device *cuda) {
     memory_release(cuda->gemm);
     return error_set(STATUS_SYSTEM, "cuBLASLt does not start: %s", cublasLtGetStatusString(status));
   }
+  cuda->device.scratch_bytes = workspace_bytes;
   return STATUS_OK;
 }
 

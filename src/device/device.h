@@ -454,6 +454,7 @@ struct device {
   const struct device_choices *choices;         /* NULL where there is nothing to choose */
   struct device_counts counts;
   bool memory_is_host;       /* the host may read and write its memory */
+  size_t scratch_bytes;      /* of the device's own that it needs at least, for plans */
   int threads;               /* compute threads (CPU) */
   char description[256];     /* "AVX512-BF16, 2 threads, oneDNN 2.6.3": for the log */
   bool bf16_is_storage_only; /* products of bf16 operands are computed in fp32 here */

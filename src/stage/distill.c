@@ -64,8 +64,9 @@ enum status stage_distill(struct session *session, bool check) {
     TRY(session_open_tokenizer(session));
   TRY(session_open_training_data(session, false, false));
   TRY(session_open_validation_data(session));
+  TRY(plan_memory(session, "activations", objective_distill_bytes(session)));
   if (check)
-    return plan_print(session, objective_distill_bytes(session));
+    return plan_print(session);
   TRY(objective_open_distill(session, &objective));
   enum status status = train_loop(session, &objective, true);
   objective.close(objective.state);

@@ -22,8 +22,9 @@ enum status stage_train_contrastive(struct session *session, bool check) {
   TRY(session_open_tokenizer(session));
   TRY(session_open_training_data(session, short_captions, true));
   TRY(session_open_validation_data(session));
+  TRY(plan_memory(session, "activations", objective_contrastive_bytes(session)));
   if (check)
-    return plan_print(session, objective_contrastive_bytes(session));
+    return plan_print(session);
   TRY(objective_open_contrastive(session, &objective));
   enum status status = train_loop(session, &objective, short_captions);
   objective.close(objective.state);

@@ -203,7 +203,11 @@ static void close_state(void *opaque) {
 size_t objective_contrastive_bytes(struct session *session) {
   struct model *model = session->model;
   const int texts = (session->settings->loss.long_weight > 0) + (session->settings->loss.short_weight > 0);
-  return tower_run_bytes(model, &model->vision, session->batch, tower_trains(&model->vision), session->kept_patches) +
+  const int64_t local = session->accumulation * session->batch;
+  const size_t features =
+      (size_t)(2 * local + 3 * (int64_t)session->batch + session->global_batch) * row_bytes(session);
+  return (size_t)(1 + texts) * features +
+         tower_run_bytes(model, &model->vision, session->batch, tower_trains(&model->vision), session->kept_patches) +
          (size_t)texts * tower_run_bytes(model, &model->text, session->batch, tower_trains(&model->text), 0);
 }
 

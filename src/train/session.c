@@ -8,6 +8,7 @@
 #include "train/bad_samples.h"
 #include "train/choices.h"
 #include "train/optimizer.h"
+#include "train/plan.h"
 #include "train/snapshot.h"
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,9 @@ enum status session_open_device(struct session *session) {
   if (session->dtype == DTYPE_BF16 && session->device->bf16_is_storage_only)
     report_warning(
         "this processor has no fast bf16 products: bf16 is storage only here, products are computed in fp32");
+  plan_open(session);
+  if (session->device->scratch_bytes)
+    TRY(plan_memory(session, "scratch", session->device->scratch_bytes));
   return STATUS_OK;
 }
 
@@ -285,6 +289,7 @@ enum status session_open_training_data(struct session *session, bool short_capti
   session->ranks = ranks_join(session->device);
   TRY(session_open_source(session, &data->train, &data->weights, "data.train", &session->train));
   TRY(comm_agree(plan_batches(session)));
+  TRY(plan_inputs(session, short_captions, tokens));
   session_open_micro_batches(session, short_captions, tokens);
   session->loss =
       session->device->op->allocate(session->device, (1 + OPTIMIZER_SQUARES) * sizeof *session->loss, "loss");

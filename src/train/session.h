@@ -29,11 +29,24 @@ struct micro_batch {
   bool has_dropout;
 };
 
+/* A rank's device memory (plan.h): what there was at the start, how many ranks share it, what takes how much. */
+enum { MEMORY_PLAN_PARTS = 8 };
+struct memory_plan {
+  size_t free_bytes, total_bytes;
+  int sharers; /* 0: nothing is known */
+  struct {
+    const char *what;
+    size_t bytes;
+  } parts[MEMORY_PLAN_PARTS];
+  int count;
+};
+
 struct session {
   struct run *run;
   const struct settings *settings;
   struct device *device;
   enum dtype dtype;
+  struct memory_plan plan;
   enum ranks_path ranks;         /* of training: how its numbers come together */
   struct model *model, *teacher; /* teacher: distill only */
   struct tokenizer *tokenizer;

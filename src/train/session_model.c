@@ -2,7 +2,7 @@
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
-#include "train/session.h"
+#include "train/plan.h"
 #include "train/weights.h"
 #include <string.h>
 
@@ -146,8 +146,7 @@ static enum status fill_weights(const struct model_request *request, const struc
   return STATUS_OK;
 }
 
-static enum status open_model(const struct session *session, const struct model_request *request,
-                              struct model **model) {
+static enum status open_model(struct session *session, const struct model_request *request, struct model **model) {
   const struct settings *settings = session->settings;
   struct clip_config config;
   TRY(choose_config(session, request, &config));
@@ -160,6 +159,7 @@ static enum status open_model(const struct session *session, const struct model_
   parameters_set_decay(&(*model)->parameters, (const char *const *)settings->optim.no_decay.items,
                        settings->optim.no_decay.count);
   model_set_layer_decay(*model, settings->optim.vision_layer_decay, settings->optim.text_layer_decay);
+  TRY(plan_memory(session, request->what, parameters_bytes(&(*model)->parameters, request->training)));
   parameters_allocate(&(*model)->parameters, request->training);
   TRY(fill_weights(request, settings, *model));
   if (session_keeps_values_in_bf16(settings) && request->with_memory)

@@ -1,5 +1,6 @@
 dnl --with-cuda[=yes|no|check|PREFIX]: the toolkit with nvcc and cuBLASLt; default no.
-dnl --with-nccl[=check|no|PREFIX]: NCCL's header, all that building needs: the library is opened at run time. Default check.
+dnl --with-nccl[=check|no|PREFIX]: NCCL's header, all that building needs: the library is opened at run time. Default
+dnl check.
 dnl Sets NVCC, NVCC_FLAGS, CUDA_CODE_FLAGS, CUDA_CPPFLAGS, CUDA_LIBS, the conditional HAVE_CUDA, the macro HAVE_CUDA.
 dnl And HAVE_CXX: whether the kernels can be compiled for the host, which the tests do without any toolkit.
 AC_DEFUN([MEMCLIP_CUDA], [
@@ -40,8 +41,12 @@ AS_CASE([$with_cuda], [no], [],
   [AC_PATH_PROGS([NVCC], [nvcc], [], [$with_cuda/bin])
    test -n "$NVCC" || cuda_problem="no nvcc in $with_cuda/bin"])
 AS_IF([test "x$with_cuda" != xno && test -n "$NVCC"], [
-  cuda_prefix=`dirname "$NVCC"`
-  cuda_prefix=`cd "$cuda_prefix/.." && pwd`
+  dnl nvcc may be a link or a script of a module: it knows itself where it lies
+  echo >conftest.cu
+  cuda_prefix=`$NVCC --dryrun -c conftest.cu 2>&1 | sed -n 's/^#@S|@ *TOP=//p'`
+  rm -f conftest.cu
+  test -d "$cuda_prefix" || cuda_prefix=`dirname "$NVCC"`/..
+  cuda_prefix=`cd "$cuda_prefix" && pwd`
   CUDA_CODE_FLAGS=
   for cuda_architecture in $CUDA_ARCHITECTURES; do
     CUDA_CODE_FLAGS="$CUDA_CODE_FLAGS -gencode arch=compute_$cuda_architecture,code=sm_$cuda_architecture"
@@ -80,7 +85,9 @@ AS_IF([test "x$have_cuda" = xyes], [
   AS_IF([test "x$with_nccl" != xno], [
     AC_MSG_CHECKING([for NCCL 2.17 or later])
     printf '#include <nccl.h>\n#if NCCL_VERSION_CODE < NCCL_VERSION(2, 17, 0)\n#error too old\n#endif\n' >conftest.cu
-    AS_IF([$NVCC $NVCC_FLAGS $CUDA_CPPFLAGS -c -o conftest.o conftest.cu >&AS_MESSAGE_LOG_FD 2>&1],
+    AS_CASE([$with_nccl], [yes|check], [cuda_folder=], [cuda_folder=$with_nccl/include/nccl.h])
+    AS_IF([{ test -z "$cuda_folder" || test -f "$cuda_folder"; } &&
+           $NVCC $NVCC_FLAGS $CUDA_CPPFLAGS -c -o conftest.o conftest.cu >&AS_MESSAGE_LOG_FD 2>&1],
       [have_nccl=yes CUDA_CPPFLAGS="$CUDA_CPPFLAGS -DHAVE_NCCL"])
     AC_MSG_RESULT([$have_nccl])
     rm -f conftest.o conftest.cu

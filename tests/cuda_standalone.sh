@@ -21,7 +21,7 @@ ok() { # ok DESCRIPTION COMMAND...
   printf '%s\n' "$output" | tail -n 20 | sed 's/^/# /'
   echo "not ok $number - $description"
 }
-standalone() { (cd "$top" && make -s -j2 -f cuda/standalone.mk EMULATE=1 BUILD="$folder" CFLAGS="-O1 -Wall" "$@"); }
+standalone() { (cd "$top" && make -s -j2 -f cuda/standalone.mk EMULATE=1 BUILD="$folder" CFLAGS=-O1 "$@"); }
 export MEMCLIP_EMULATION_REVERSE=0
 unset MAKEFLAGS MFLAGS MAKELEVEL
 ok "they build" standalone all

@@ -37,6 +37,7 @@ KERNELS = [
     ("activation_backward<bf16, 8>", 128, 0, "930 MB", "930 MB"),
     ("patch_pixels<bf16>", 256, 0, "77 + 39 MB", "116 MB"),
     ("image_tokens<bf16, 4>", 256, 0, "6 B an element", "6 B"),
+    ("select_few<4>", 128, 0, "4 B a score", "0 (fused)"),
     ("select_short", 128, 0, "4 B a score", "0 (fused)"),
     ("bag_sum<bf16, 8>", 128, 0, "9.9 GB (2^20 slots, V 768)", "9.9 GB"),
     ("bag_dot<bf16, 8>", 128, 0, "9.9 GB", "0 (fused)"),

@@ -1,6 +1,7 @@
 /* Product-key selection: the knn best of K*K slots per row and head, through the knn best of each half.
  *
- * Scores of a piece of the rows come from batched products, in fp32. A warp then has one row and head. A score and its
+ * Scores of a piece of the rows come from batched products, in fp32. A warp then has one row and head; where keys are
+ * few, a thread has. A score and its
  * number make one key (order_key): all keys differ, and the larger one is chosen first, so ties fall as the rule says.
  * Of the knn*knn sums only candidates (u, v) with (u+1)(v+1) <= knn can be chosen: any other has knn rivals that are
  * not smaller and earlier in number. */
@@ -144,6 +145,61 @@ KERNEL void select_short(struct memory_select call, const float *score, int64_t 
                     total);
 }
 
+/* ---- few keys: a thread per row and head, lists in its registers */
+
+enum { FEW_KEYS = 16, FEW_PICKS = 8, FEW_THREADS = 128 };
+
+/* Puts the key in its place of the best COUNT, descending. */
+template <int COUNT> DEVICE void insert(order_key *best, order_key key) {
+#pragma unroll
+  for (int t = 0; t < COUNT; t++) {
+    const order_key here = best[t];
+    best[t] = larger_key(here, key);
+    key = here > key ? key : here;
+  }
+}
+/* The number of element `at`, without an index that is known at run time only: that would move the list to local
+ * memory. */
+template <int COUNT> DEVICE int number_at(const order_key *best, int at) {
+  int number = 0;
+#pragma unroll
+  for (int t = 0; t < COUNT; t++)
+    number = t == at ? key_number(best[t]) : number;
+  return number;
+}
+
+/* knn <= PICKS. As select_short. */
+template <int PICKS>
+KERNEL void select_few(struct memory_select call, const float *score, int64_t first, int64_t rows) {
+  const int64_t local = thread_of_grid(), item = first * call.heads + local;
+  const int knn = (int)call.knn, n_keys = (int)call.n_keys;
+  if (local >= rows * call.heads)
+    return;
+  order_key side[2][PICKS] = {{0}}, chosen[PICKS] = {0};
+#pragma unroll
+  for (int n = 0; n < 2; n++)
+    for (int i = 0; i < n_keys; i++)
+      insert<PICKS>(side[n], make_key(score[(local * 2 + n) * n_keys + i], i));
+#pragma unroll
+  for (int u = 0; u < PICKS; u++)
+#pragma unroll
+    for (int v = 0; v < PICKS / (u + 1); v++)
+      if ((u + 1) * (v + 1) <= knn)
+        insert<PICKS>(chosen, make_key(key_value(side[0][u]) + key_value(side[1][v]), u * knn + v));
+  const float largest = key_value(chosen[0]);
+  float total = 0;
+#pragma unroll
+  for (int t = 0; t < PICKS; t++)
+    total += t < knn ? expf(key_value(chosen[t]) - largest) : 0;
+#pragma unroll
+  for (int t = 0; t < PICKS; t++)
+    if (t < knn) {
+      const int pair = key_number(chosen[t]);
+      const int64_t i = number_at<PICKS>(side[0], pair / knn), j = number_at<PICKS>(side[1], pair % knn);
+      write_selection(&call, item, t, i * n_keys + j, key_value(chosen[t]), largest, total);
+    }
+}
+
 /* ---- any knn: the next best is the largest key below the last one */
 
 DEVICE order_key warp_largest(order_key key) {
@@ -232,11 +288,17 @@ void cuda_memory_select(struct device *self, const struct memory_select *call) {
   for (int64_t first = 0; first < call->rows; first += at_once) {
     const int64_t rows = call->rows - first < at_once ? call->rows - first : at_once;
     multiply_keys(cuda, call, first, rows, score);
-    if (call->knn <= WARP)
-      LAUNCH(select_short, blocks_for(rows * call->heads, WARPS), WARPS * WARP, 0, cuda, *call, score, first, rows);
+    const int64_t items = rows * call->heads;
+    if (call->n_keys <= FEW_KEYS && call->knn <= FEW_PICKS / 2)
+      LAUNCH((select_few<FEW_PICKS / 2>), blocks_for(items, FEW_THREADS), FEW_THREADS, 0, cuda, *call, score, first,
+             rows);
+    else if (call->n_keys <= FEW_KEYS && call->knn <= FEW_PICKS)
+      LAUNCH((select_few<FEW_PICKS>), blocks_for(items, FEW_THREADS), FEW_THREADS, 0, cuda, *call, score, first, rows);
+    else if (call->knn <= WARP)
+      LAUNCH(select_short, blocks_for(items, WARPS), WARPS * WARP, 0, cuda, *call, score, first, rows);
     else
-      LAUNCH(select_long, blocks_for(rows * call->heads, WARPS), WARPS * WARP,
-             (size_t)(WARPS * 3 * call->knn) * sizeof(order_key), cuda, *call, score, first, rows);
+      LAUNCH(select_long, blocks_for(items, WARPS), WARPS * WARP, (size_t)(WARPS * 3 * call->knn) * sizeof(order_key),
+             cuda, *call, score, first, rows);
   }
 }
 

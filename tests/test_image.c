@@ -313,6 +313,30 @@ static void test_other_formats(void **state) {
   }
 }
 
+/* A file that ends behind the last row is read, as Pillow does it: 12 bytes of the end, 4 and 4 of two checksums, and
+ * the last bits of the packed data may be missing. */
+static void test_png_ends_early(void **state) {
+  (void)state;
+  static const char path[] = "test_image_early.png";
+  struct image image = noise_image(9, 7, 2), back = {0};
+  struct text file = {0};
+  assert_int_equal(image_write_png(path, &image), STATUS_OK);
+  assert_int_equal(file_read(path, &file), STATUS_OK);
+  unlink(path);
+  for (size_t missing = 0; missing < file.length - 8; missing++) {
+    const enum status status = image_decode(file.data, file.length - missing, NULL, &back);
+    if (missing <= 20)
+      assert_int_equal(status, STATUS_OK);
+    if (missing > 22)
+      assert_int_equal(status, STATUS_INPUT);
+    if (status == STATUS_OK)
+      assert_memory_equal(back.pixels, image.pixels, 9 * 7 * 3);
+  }
+  text_release(&file);
+  image_release(&image);
+  image_release(&back);
+}
+
 static void test_png_file(void **state) {
   (void)state;
   struct image image = noise_image(9, 7, 2), back = {0};
@@ -413,6 +437,7 @@ int main(void) {
       cmocka_unit_test(test_encode_and_damage),
       cmocka_unit_test(test_limits),
       cmocka_unit_test(test_other_formats),
+      cmocka_unit_test(test_png_ends_early),
       cmocka_unit_test(test_png_file),
       cmocka_unit_test(test_reference),
       cmocka_unit_test(test_no_leak),

@@ -114,8 +114,8 @@ static enum status decode(struct png_reader *reader, const struct image_limits *
   return STATUS_OK;
 }
 
-enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits,
-                             struct image *image) {
+static enum status decode_complete(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+                                   struct image *image) {
   struct png_reader reader = {.bytes = bytes, .left = size};
   TRY(check_chunks(bytes, size));
   reader.codec = png_create_read_struct(PNG_LIBPNG_VER_STRING, NULL, raise_error, ignore_warning);
@@ -126,5 +126,16 @@ enum status image_decode_png(const uint8_t *bytes, size_t size, const struct ima
   png_destroy_read_struct(&reader.codec, &reader.info, NULL);
   memory_release(reader.samples);
   memory_release(reader.rows);
+  return status;
+}
+
+enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+                             struct image *image) {
+  struct text repaired = {0};
+  TRY(image_png_repair(bytes, size, limits, image, &repaired));
+  const enum status status = repaired.length
+                                 ? decode_complete((const uint8_t *)repaired.data, repaired.length, limits, image)
+                                 : decode_complete(bytes, size, limits, image);
+  text_release(&repaired);
   return status;
 }

@@ -1,6 +1,7 @@
 /* What the files of image.h share. */
 #ifndef MEMCLIP_DATA_IMAGE_PRIVATE_H
 #define MEMCLIP_DATA_IMAGE_PRIVATE_H
+#include "base/text.h"
 #include "data/image.h"
 
 enum { IMAGE_SLACK_BYTES = 64 }; /* after the pixels, so that vectors may read past the last one */
@@ -11,6 +12,10 @@ enum status image_prepare(const struct image_limits *limits, int64_t width, int6
 enum status image_decode_jpeg(const uint8_t *bytes, size_t size, const struct image_limits *limits,
                               struct image *image);
 enum status image_decode_png(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image);
+/* A PNG that ends early though its rows are all there, put together anew; else nothing. STATUS_INPUT when Pillow
+ * refuses it for what follows the rows. */
+enum status image_png_repair(const uint8_t *bytes, size_t size, const struct image_limits *limits, struct image *image,
+                             struct text *repaired);
 enum status image_decode_webp(const uint8_t *bytes, size_t size, const struct image_limits *limits,
                               struct image *image);
 enum status image_peek_webp(const uint8_t *bytes, size_t size, int *width, int *height);

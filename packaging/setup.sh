@@ -6,7 +6,7 @@
 packages="build-essential autoconf automake pkg-config libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libarchive-dev
   libdnnl-dev libjansson-dev libjpeg-dev libpng-dev libpcre2-dev libutf8proc-dev zlib1g-dev libprotobuf-c-dev
   protobuf-c-compiler libcairo2-dev libcmocka-dev gnuplot-nox"
-wished=libwebp-dev # WebP pictures: installed with the others, done without where that does not work
+wished=libwebp-dev # WebP pictures: installed where that works, done without where it does not
 
 say() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
@@ -25,29 +25,37 @@ install_now() {
     $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
-install_packages() {
-  command -v dpkg-query >/dev/null || { say "no dpkg here: configure will say what is missing"; return 0; }
-  # shellcheck disable=SC2086
-  missing=$(missing_packages $packages)
-  [ -n "$missing" ] || return 0
+may_install() { # sets root
   if [ "$(id -u)" = 0 ]; then root=""
   elif sudo -n true 2>/dev/null; then root="sudo -n"
-  else die "Some packages are missing and this user may not install them. Ask for, or run as root:
+  else return 1
+  fi
+}
 
-  apt-get update && apt-get install -y --no-install-recommends $missing
+install_needed() { # install_needed PACKAGES
+  may_install || die "Some packages are missing and this user may not install them. Ask for, or run as root:
+
+  apt-get update && apt-get install -y --no-install-recommends $1
 
 Where these libraries come from modules instead, build by hand: README.md, \"Install on a cluster\"."
-  fi
-  say "installing: $missing"
-  mkdir -p "$top/build"
+  say "installing: $1"
   # shellcheck disable=SC2086
-  install_now "$root" $missing >"$top/build/apt.log" 2>&1 ||
+  install_now "$root" $1 >"$top/build/apt.log" 2>&1 ||
     die "apt-get failed; its last words (all of them are in build/apt.log):
 $(tail -n 5 "$top/build/apt.log")"
+}
+
+install_packages() {
+  command -v dpkg-query >/dev/null || { say "no dpkg here: configure will say what is missing"; return 0; }
+  mkdir -p "$top/build"
+  # shellcheck disable=SC2086
+  missing=$(missing_packages $packages)
+  [ -z "$missing" ] || install_needed "$missing"
   # shellcheck disable=SC2086
   missing=$(missing_packages $wished)
+  [ -n "$missing" ] && may_install || return 0
   # shellcheck disable=SC2086
-  [ -z "$missing" ] || install_now "$root" $missing >>"$top/build/apt.log" 2>&1 || say "going on without $missing"
+  install_now "$root" $missing >>"$top/build/apt.log" 2>&1 || say "going on without $missing"
 }
 
 # Files that the source tree no longer has would go on being built and tested.

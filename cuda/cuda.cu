@@ -10,9 +10,11 @@ static void cuda_release(struct device *self, void *block) {
   runtime_release(cuda_from_device(self), block);
 }
 static void cuda_copy_in(struct device *self, void *to_device, const void *from_host, size_t bytes) {
+  graphs_expect_outside(cuda_from_device(self), "a copy from the host");
   runtime_copy_in(cuda_from_device(self), to_device, from_host, bytes);
 }
 static void cuda_copy_out(struct device *self, void *to_host, const void *from_device, size_t bytes) {
+  graphs_expect_outside(cuda_from_device(self), "a copy to the host");
   self->counts.waits++;
   runtime_copy_out(cuda_from_device(self), to_host, from_device, bytes);
 }
@@ -26,21 +28,26 @@ static void cuda_release_pinned(struct device *self, void *block) {
   runtime_release_pinned(cuda_from_device(self), block);
 }
 static void cuda_upload(struct device *self, int lane, void *to_device, const void *from_pinned, size_t bytes) {
+  graphs_expect_outside(cuda_from_device(self), "an upload");
   runtime_upload(cuda_from_device(self), lane, to_device, from_pinned, bytes);
 }
 static void cuda_upload_finish(struct device *self, int lane) {
+  graphs_expect_outside(cuda_from_device(self), "an upload");
   runtime_upload_finish(cuda_from_device(self), lane);
 }
 static void cuda_upload_again(struct device *self, int lane) {
+  graphs_expect_outside(cuda_from_device(self), "an upload");
   runtime_upload_again(cuda_from_device(self), lane);
 }
 static void cuda_upload_wait(struct device *self, int lane) {
+  graphs_expect_outside(cuda_from_device(self), "an upload");
   self->counts.waits += runtime_upload_wait(cuda_from_device(self), lane);
 }
 static void cuda_zero(struct device *self, void *block, size_t bytes) {
   runtime_fill_bytes(cuda_from_device(self), block, 0, bytes);
 }
 static void cuda_synchronize(struct device *self) {
+  graphs_expect_outside(cuda_from_device(self), "a wait");
   self->counts.waits++;
   runtime_synchronize(cuda_from_device(self));
 }
@@ -73,6 +80,7 @@ static void cuda_close(struct device *self) {
   runtime_close_downloads(cuda);
   choices_close(cuda);
   runtime_close_uploads(cuda);
+  graphs_close(cuda);
   gemm_close(cuda);
   for (int i = 0; i < CUDA_SCRATCH_COUNT; i++)
     runtime_release(cuda, cuda->scratch[i].block);
@@ -82,8 +90,7 @@ static void cuda_close(struct device *self) {
 
 void *cuda_scratch(struct cuda_device *cuda, enum cuda_scratch_slot slot, size_t bytes) {
   if (bytes > cuda->scratch[slot].bytes) {
-    runtime_synchronize(cuda);
-    runtime_release(cuda, cuda->scratch[slot].block);
+    graphs_retire(cuda, cuda->scratch[slot].block);
     cuda->scratch[slot].block = runtime_allocate(cuda, bytes, "CUDA scratch");
     cuda->scratch[slot].bytes = bytes;
   }
@@ -111,6 +118,8 @@ static const struct device_operations cuda_operations = {
     .clamp = cuda_clamp,
     .sum_of_squares = cuda_sum_of_squares,
     .synchronize = cuda_synchronize,
+    .record = cuda_record,
+    .submit = cuda_submit,
     .forget_weights = cuda_forget_weights,
     .range_begin = cuda_range_begin,
     .range_end = cuda_range_end,
@@ -173,6 +182,7 @@ memclip_device_module_open(size_t operations_bytes, int local_rank, struct devic
   runtime_open_uploads(cuda);
   runtime_open_collective(cuda);
   runtime_open_downloads(cuda);
+  graphs_open(cuda);
   const size_t used = strlen(cuda->device.description);
   snprintf(cuda->device.description + used, sizeof cuda->device.description - used, ", %s", gemm_version());
   *device = &cuda->device;

@@ -46,6 +46,8 @@ struct gemm_library;
 struct collective;
 struct uploads;
 struct downloads;
+struct graphs;
+struct graph;
 
 struct cuda_device {
   struct device device; /* first */
@@ -54,6 +56,7 @@ struct cuda_device {
   struct gemm_library *gemm;
   struct choices *choices; /* of matrix products */
   struct uploads *uploads;
+  struct graphs *graphs;
   struct collective *collective; /* NULL until joined */
   struct downloads *downloads;
   struct {
@@ -65,7 +68,8 @@ static inline struct cuda_device *cuda_from_device(struct device *device) {
   return (struct cuda_device *)device;
 }
 
-/* At least `bytes` that keep their contents until the slot is asked for more than ever before. */
+/* At least `bytes` that keep their contents until the slot is asked for more than ever before; a graph keeps the block
+ * that it was captured with. */
 void *cuda_scratch(struct cuda_device *cuda, enum cuda_scratch_slot slot, size_t bytes);
 
 /* rows cut into `count` chunks of `rows` rows each, the last one shorter. */
@@ -104,6 +108,17 @@ void runtime_copy_out(struct cuda_device *cuda, void *to, const void *from, size
 void runtime_copy(struct cuda_device *cuda, void *to, const void *from, size_t bytes);
 void runtime_fill_bytes(struct cuda_device *cuda, void *block, int byte, size_t bytes);
 void runtime_synchronize(struct cuda_device *cuda);
+/* Recorded stretches of calls: graphs.cu; what a graph is: capture.cu, tests/emulation/capture.cc. */
+void graphs_open(struct cuda_device *cuda);
+void graphs_close(struct cuda_device *cuda);
+void graphs_expect_outside(struct cuda_device *cuda, const char *what); /* else fatal */
+void graphs_retire(struct cuda_device *cuda, void *block);              /* releases it once no graph uses it */
+bool cuda_record(struct device *self, uint64_t key);
+void cuda_submit(struct device *self);
+void runtime_begin_capture(struct cuda_device *cuda);
+struct graph *runtime_end_capture(struct cuda_device *cuda);
+void runtime_run_graph(struct cuda_device *cuda, struct graph *graph);
+void runtime_release_graph(struct cuda_device *cuda, struct graph *graph);
 /* Uploads: upload.cu, tests/emulation/upload.cc. */
 void runtime_open_uploads(struct cuda_device *cuda);
 void runtime_close_uploads(struct cuda_device *cuda);

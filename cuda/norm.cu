@@ -379,7 +379,7 @@ static void launch_in_registers(struct cuda_device *cuda, const struct norm_back
   float *const branch_bias = call->dbranch ? call->dbranch_bias : NULL;
   if (!wants_weights(call) && !branch_bias) {
     LAUNCH((norm_gradients_in_registers<T, Y, PACKS, false>), (unsigned)runs, warps * WARP, 0, cuda, *call, per_run,
-           NULL);
+           nullptr);
   } else {
     const size_t bytes = (size_t)(runs * SUMS * call->width) * sizeof(float);
     float *partial = (float *)cuda_scratch(cuda, CUDA_SCRATCH_COLUMNS, bytes);

@@ -353,6 +353,11 @@ struct device_operations {
   void (*sum_of_squares)(struct device *self, const float *x, int64_t count,
                          double *result); /* *result += ; on the device */
   void (*synchronize)(struct device *self);
+  /* A stretch of calls that is the same whenever `key`, not 0, is: shapes, pointers, values. True: the device has done
+   * all of it again by itself, and the caller leaves it out; else the caller goes through it and ends it with submit.
+   * It holds no copy from or to the host, no upload, sum over ranks or wait, and no other stretch. */
+  bool (*record)(struct device *self, uint64_t key);
+  void (*submit)(struct device *self);
   void (*forget_weights)(struct device *self); /* drops packed copies of frozen weights */
   /* Names what is enqueued in between, for a profiler. Ranges nest, and end on the thread that began them. */
   void (*range_begin)(struct device *self, const char *name);
@@ -444,6 +449,7 @@ struct device_choices {
 struct device_counts {
   uint64_t waits;       /* of the host for the device */
   uint64_t allocations; /* of device memory */
+  uint64_t replays;     /* of recorded stretches */
 };
 
 /* Every implementation's struct begins with this. */

@@ -303,6 +303,7 @@ const struct key key_table[] = {
   LOGICAL(debug, share_prefix, ".true.", FREE, "distill", "Teacher and student compute their equal frozen beginning once."),
   LOGICAL(debug, skip_frozen, ".true.", FREE, TRAINING, "No gradients below the first trained block and none of frozen weights."),
   LOGICAL(debug, overlap, ".true.", FREE, TRAINING, "Reduce gradients over ranks while the backward pass still runs."),
+  LOGICAL(debug, graphs, ".true.", FREE, TRAINING, "A GPU records the passes of a step once and repeats them by itself (CUDA graphs)."),
   LOGICAL(debug, poison, ".false.", FREE, ALL, "Fill fresh and released memory with NaN, to find reads of what was never written."),
 };
 const size_t key_table_count = sizeof key_table / sizeof key_table[0];

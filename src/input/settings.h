@@ -89,7 +89,7 @@ struct parity_settings { /* what other codes do and ours does not, unless asked 
   bool undivided_accumulation, foreign_activation;
 };
 struct debug_settings { /* each exact saving can be turned off; the numbers stay the same */
-  bool pooled_last_block, crop_text, share_prefix, skip_frozen, overlap, poison;
+  bool pooled_last_block, crop_text, share_prefix, skip_frozen, overlap, graphs, poison;
 };
 struct settings {
   struct run_settings run;

@@ -207,12 +207,22 @@ static void set_rows(struct tower_run *run) {
   }
 }
 
-void tower_begin(struct tower_run *run, const struct tower_input *input) {
+static void take_input(struct tower_run *run, const struct tower_input *input) {
   const struct tower *tower = run->tower;
-  arena_forget(&run->arena);
   run->input = *input;
   run->tokens = tower->vision ? (input->keep ? run->kept_patches + 1 : tower->tokens) : input->tokens;
   set_rows(run);
+}
+
+void tower_replayed(struct tower_run *run, const struct tower_input *input) {
+  take_input(run, input);
+  run->next = run->tower->count;
+}
+
+void tower_begin(struct tower_run *run, const struct tower_input *input) {
+  const struct tower *tower = run->tower;
+  arena_forget(&run->arena);
+  take_input(run, input);
   run->device->op->range_begin(run->device, "embedding");
   if (tower->vision)
     embed_images(run);

@@ -105,6 +105,8 @@ void tower_advance(struct tower_run *run, int until);
 void tower_adopt(struct tower_run *run, const struct tower_run *from);
 /* Pool, norm, projection: features [B,E] fp32 on the device, not normalised. */
 void tower_finish(struct tower_run *run, float *features);
+/* The device has done the forward of `input` again by itself: what the host keeps of one, and no more. */
+void tower_replayed(struct tower_run *run, const struct tower_input *input);
 /* begin, advance to the end, finish. */
 void tower_forward(struct tower_run *run, const struct tower_input *input, float *features);
 

@@ -5,6 +5,7 @@
 #include "comm/comm.h"
 #include "report/report.h"
 #include "train/objective.h"
+#include "train/record.h"
 #include "train/warm_up.h"
 
 enum { LONG, SHORT, TEXTS };
@@ -52,24 +53,32 @@ static void close_side(struct device *device, struct side *side) {
   tower_run_release(side->run);
 }
 
-static void encode(struct session *session, struct side *side, const struct tower_input *input, int64_t micro) {
-  const int64_t width = session->model->config.embed_dim, row = micro * session->batch;
+enum { ENCODE = 1, BACKWARD = ENCODE + 1 + TEXTS }; /* of the image's side; those of the texts follow */
+
+static void encode(struct session *session, struct side *side, const struct tower_input *input,
+                   const struct record_key *key) {
+  const int64_t width = session->model->config.embed_dim, row = key->place * session->batch;
+  if (session_record(session, key, true)) {
+    tower_replayed(side->run, input);
+    return;
+  }
   tower_forward(side->run, input, side->raw);
   session->device->op->normalize(session->device, &(struct normalize){.rows = input->count,
                                                                       .width = width,
                                                                       .x = side->raw,
                                                                       .y = side->unit + row * width,
                                                                       .norm = side->norm + row});
+  session_submit(session);
 }
 
 static void encode_all(struct contrastive_state *state, struct session *session, const struct micro_batch *micro,
                        int64_t a) {
   const struct tower_input images = micro_batch_images(micro);
-  encode(session, &state->image, &images, a);
+  encode(session, &state->image, &images, &(struct record_key){ENCODE, micro, a, 0});
   for (int t = 0; t < TEXTS; t++)
     if (state->text[t].run) {
       const struct tower_input texts = micro_batch_texts(micro, t == SHORT);
-      encode(session, &state->text[t], &texts, a);
+      encode(session, &state->text[t], &texts, &(struct record_key){ENCODE + 1 + t, micro, a, texts.tokens});
     }
 }
 
@@ -131,9 +140,10 @@ static void run_loss_once(void *context) {
     device->op->zero(device, scale->gradient, sizeof(float));
 }
 
-static void backward(struct session *session, struct side *side, int64_t a, const struct gradient_listener *listener) {
-  const int64_t width = session->model->config.embed_dim, row = a * session->batch;
-  if (!side->run || !side->trains)
+static void backward(struct session *session, struct side *side, const struct record_key *key,
+                     const struct gradient_listener *listener) {
+  const int64_t width = session->model->config.embed_dim, row = key->place * session->batch;
+  if (!side->run || !side->trains || session_record(session, key, !listener || session_records_last()))
     return;
   session->device->op->normalize_backward(session->device, &(struct normalize){.rows = session->batch,
                                                                                .width = width,
@@ -142,15 +152,19 @@ static void backward(struct session *session, struct side *side, int64_t a, cons
                                                                                .dy = side->dunit + row * width,
                                                                                .dx = side->draw});
   tower_backward(side->run, side->draw, listener);
+  session_submit(session);
 }
 
 /* The text tower's gradients are complete after its last use in the last micro-batch. */
-static void backward_all(struct contrastive_state *state, struct session *session, int64_t a,
-                         const struct gradient_listener *last) {
+static void backward_all(struct contrastive_state *state, struct session *session, const struct micro_batch *micro,
+                         int64_t a, const struct gradient_listener *last) {
   const int final_text = state->text[SHORT].run ? SHORT : LONG;
-  for (int t = 0; t < TEXTS; t++)
-    backward(session, &state->text[t], a, t == final_text ? last : NULL);
-  backward(session, &state->image, a, last);
+  for (int t = 0; t < TEXTS; t++) {
+    const int columns = t == SHORT ? micro->short_tokens : micro->tokens;
+    backward(session, &state->text[t], &(struct record_key){BACKWARD + 1 + t, micro, a, columns},
+             t == final_text ? last : NULL);
+  }
+  backward(session, &state->image, &(struct record_key){BACKWARD, micro, a, 0}, last);
 }
 
 /* open_clip computes the loss anew with each micro-batch, so its logit_scale gets the gradient that often. */
@@ -185,7 +199,7 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
       if (session->model->logit_scale->gradient)
         listener.done(listener.context, session->model->logit_scale);
     }
-    backward_all(state, session, a, last ? &listener : NULL);
+    backward_all(state, session, session_micro_batch(session, step, a), a, last ? &listener : NULL);
   }
 }
 

@@ -4,6 +4,7 @@
 #include "comm/comm.h"
 #include "report/report.h"
 #include "train/objective.h"
+#include "train/record.h"
 #include "train/teacher_cache.h"
 #include "train/warm_up.h"
 #include <stdio.h>
@@ -125,28 +126,43 @@ static double gradient_factor(const struct session *session) {
   return session->settings->parity.undivided_accumulation ? (double)session->accumulation : 1;
 }
 
+static void forward_to_loss(struct distill_state *state, struct session *session, const struct micro_batch *micro) {
+  struct device *device = session->device;
+  forward(state, session, micro);
+  device->op->range_begin(device, "loss");
+  device->op->distill(device, &(struct distill){.batch = micro->count,
+                                                .width = session->model->config.embed_dim,
+                                                .kind = state->kind,
+                                                .scale = gradient_factor(session) / (double)session->global_batch,
+                                                .teacher = state->teacher_features,
+                                                .student = state->student_features,
+                                                .loss = session->loss,
+                                                .dstudent = state->dstudent});
+  device->op->range_end(device);
+}
+
+/* A cache of the teacher's features works on the host, so that forward is not recorded. */
 static void gradients(void *opaque, struct session *session, struct reducer *reducer, int64_t step,
                       struct step_timing *timing) {
+  enum { FORWARD = 1, BACKWARD };
   struct distill_state *state = opaque;
-  struct device *device = session->device;
   struct gradient_listener listener = reducer_listener(reducer);
-  const double factor = gradient_factor(session);
   for (int64_t a = 0; a < session->accumulation; a++) {
+    const bool last = a + 1 == session->accumulation;
     const struct micro_batch *micro = session_fetch(session, step, a, &timing->waiting_seconds);
-    forward(state, session, micro);
-    device->op->range_begin(device, "loss");
-    device->op->distill(device, &(struct distill){.batch = micro->count,
-                                                  .width = session->model->config.embed_dim,
-                                                  .kind = state->kind,
-                                                  .scale = factor / (double)session->global_batch,
-                                                  .teacher = state->teacher_features,
-                                                  .student = state->student_features,
-                                                  .loss = session->loss,
-                                                  .dstudent = state->dstudent});
-    device->op->range_end(device);
-    if (a + 1 == session->accumulation)
+    const struct tower_input images = micro_batch_images(micro);
+    if (session_record(session, &(struct record_key){FORWARD, micro, 0, 0}, !state->cache)) {
+      tower_replayed(state->student, &images);
+    } else {
+      forward_to_loss(state, session, micro);
+      session_submit(session);
+    }
+    if (last)
       reducer_begin(reducer);
-    tower_backward(state->student, state->dstudent, a + 1 == session->accumulation ? &listener : NULL);
+    if (!session_record(session, &(struct record_key){BACKWARD, micro, 0, 0}, !last || session_records_last())) {
+      tower_backward(state->student, state->dstudent, last ? &listener : NULL);
+      session_submit(session);
+    }
     session_fetch_ahead(session, step, a + 1);
   }
 }

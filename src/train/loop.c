@@ -29,8 +29,9 @@ struct loop {
   /* since the last report */
   double loss_sum, waiting, reducing, since, norm;
   int64_t steps_since;
-  double bad;           /* samples of all ranks */
-  uint64_t allocations; /* inside steps, of all threads: none once every shape was seen */
+  double bad;                  /* samples of all ranks */
+  struct device_counts counts; /* inside steps */
+  uint64_t allocations;        /* inside steps, of all threads: none once every shape was seen */
   int64_t new_products; /* inside steps, that the device had to choose an algorithm for: none after the warm-up */
   double recent_rate;   /* samples per second, for the progress line */
 };
@@ -143,6 +144,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   struct device *device = session->device;
   struct step_timing timing = {0};
   const uint64_t allocations = memory_count_allocations();
+  const struct device_counts before = device->counts;
   const int64_t products = choices_count(session);
   const int64_t done = loop->progress.step + 1;
   const bool reports = done % session->settings->run.log_every == 0 || done == session->total_steps;
@@ -171,7 +173,9 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
                      (long long)loop->progress.step + 1);
   if (reports)
     loop->norm = sqrt(results[1] + results[2]);
-  loop->allocations += memory_count_allocations() - allocations;
+  loop->counts.waits += device->counts.waits - before.waits;
+  loop->counts.replays += device->counts.replays - before.replays;
+  loop->allocations += memory_count_allocations() - allocations + device->counts.allocations - before.allocations;
   loop->new_products += choices_count(session) - products;
   return STATUS_OK;
 }
@@ -222,6 +226,8 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
       {"train/samples", (double)loop->progress.samples},
       {"train/bad_samples", sums->bad},
       {"train/allocations", (double)loop->allocations},
+      {"train/device_waits", (double)loop->counts.waits / (double)loop->steps_since},
+      {"train/device_replays", (double)loop->counts.replays / (double)loop->steps_since},
       {"train/new_products", (double)loop->new_products},
   };
   report_values(loop->progress.step, epoch_of(loop), values, sizeof values / sizeof *values);
@@ -229,6 +235,7 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
   loop->loss_sum = loop->waiting = loop->reducing = 0;
   loop->steps_since = 0;
   loop->allocations = 0;
+  loop->counts = (struct device_counts){0};
   loop->new_products = 0;
   loop->since = clock_seconds();
 }

@@ -59,6 +59,7 @@ struct session {
   int64_t fetched, ahead;      /* numbers of the micro-batches in use and uploaded for the next fetch; -1: none */
   int kept_patches;            /* 0: no patch dropout */
   int64_t rows_without_sample; /* places of training batches for which 100 samples in a row were bad */
+  bool recording;              /* between record and submit of the device */
   double *loss;                /* on the device, with room for the optimiser's squares behind it */
   int64_t shared_choices,
       saved_choices;   /* of matrix products: how many all ranks have, how many products.txt (choices.h) */

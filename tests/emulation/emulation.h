@@ -11,7 +11,9 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <functional>
 #include <string.h>
+#include <tuple>
 
 struct dim3 {
   unsigned x, y, z;
@@ -32,14 +34,28 @@ struct uint4 {
   type *name = (type *)emulation_shared(&name##_site_, sizeof(type) * (count))
 #define SHARED_DYNAMIC(type, name) type *name = (type *)emulation_shared_dynamic()
 #define LAUNCH(kernel, blocks, threads, shared_bytes, cuda, ...)                                                       \
-  emulation_launch(#kernel, blocks, threads, shared_bytes, ((void)(cuda), [&] { (kernel)(__VA_ARGS__); }))
+  ((void)(cuda), emulation_launch(#kernel, blocks, threads, shared_bytes, kernel, __VA_ARGS__))
 
 void emulation_run(const char *kernel, dim3 blocks, unsigned threads, size_t shared_bytes, void (*body)(void *context),
                    void *context);
-template <typename F>
-static void emulation_launch(const char *kernel, dim3 blocks, unsigned threads, size_t shared_bytes, F body) {
-  emulation_run(
-      kernel, blocks, threads, shared_bytes, [](void *context) { (*(F *)context)(); }, &body);
+/* Now, or whenever the graph runs that is being recorded: with the arguments that it has now. */
+void emulation_enqueue(const std::function<void()> &call);
+template <typename... P, typename... A>
+static void emulation_launch(const char *name, dim3 blocks, unsigned threads, size_t shared_bytes, void (*kernel)(P...),
+                             A... arguments) {
+  typedef std::tuple<std::decay_t<P>...> kept_arguments;
+  struct launch {
+    void (*kernel)(P...);
+    kept_arguments arguments;
+  };
+  const struct launch kept = {kernel, kept_arguments(arguments...)};
+  emulation_enqueue([=] {
+    struct launch own = kept;
+    emulation_run(
+        name, blocks, threads, shared_bytes,
+        [](void *context) { std::apply(((struct launch *)context)->kernel, ((struct launch *)context)->arguments); },
+        &own);
+  });
 }
 
 /* Shared memory of the running block, the same for every thread that comes with the same site. */

@@ -44,14 +44,16 @@ void runtime_copy_out(struct cuda_device *cuda, void *to, const void *from, size
 }
 void runtime_copy(struct cuda_device *cuda, void *to, const void *from, size_t bytes) {
   (void)cuda;
-  copy(to, from, bytes);
+  emulation_enqueue([=] { copy(to, from, bytes); });
 }
 void runtime_fill_bytes(struct cuda_device *cuda, void *block, int byte, size_t bytes) {
   (void)cuda;
-  emulation_open_memory();
-  if (bytes)
-    memset(block, byte, bytes);
-  emulation_close_memory();
+  emulation_enqueue([=] {
+    emulation_open_memory();
+    if (bytes)
+      memset(block, byte, bytes);
+    emulation_close_memory();
+  });
 }
 void runtime_synchronize(struct cuda_device *cuda) {
   (void)cuda;
@@ -109,10 +111,13 @@ void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
     choice = choices_add(cuda, &key);
     choice->algorithm[0] = choose_way();
   }
-  emulation_open_memory();
-  for (int64_t batch = 0; batch < key.of[CHOICE_BATCH]; batch++)
-    multiply(call, choice, batch);
-  emulation_close_memory();
+  const struct gemm kept = *call;
+  emulation_enqueue([=] {
+    emulation_open_memory();
+    for (int64_t batch = 0; batch < choice->key.of[CHOICE_BATCH]; batch++)
+      multiply(&kept, choice, batch);
+    emulation_close_memory();
+  });
 }
 bool choices_accept(struct cuda_device *cuda, const struct choice *choice) {
   (void)cuda;
@@ -143,11 +148,13 @@ void sort_by_key(struct cuda_device *cuda, const int32_t *key, int32_t *sorted_k
                  int64_t count, int64_t bound) {
   (void)cuda;
   (void)bound;
-  emulation_open_memory();
-  for (int64_t i = 0; i < count; i++)
-    sorted_number[i] = (int32_t)i;
-  std::stable_sort(sorted_number, sorted_number + count, [&](int32_t a, int32_t b) { return key[a] < key[b]; });
-  for (int64_t i = 0; i < count; i++)
-    sorted_key[i] = key[sorted_number[i]];
-  emulation_close_memory();
+  emulation_enqueue([=] {
+    emulation_open_memory();
+    for (int64_t i = 0; i < count; i++)
+      sorted_number[i] = (int32_t)i;
+    std::stable_sort(sorted_number, sorted_number + count, [&](int32_t a, int32_t b) { return key[a] < key[b]; });
+    for (int64_t i = 0; i < count; i++)
+      sorted_key[i] = key[sorted_number[i]];
+    emulation_close_memory();
+  });
 }

@@ -60,6 +60,13 @@ static void cpu_synchronize(struct device *self) {
   (void)self;
 }
 
+/* Nothing is gained by repeating what the host does itself. */
+static bool cpu_record(struct device *self, uint64_t key) {
+  (void)self;
+  (void)key;
+  return false;
+}
+
 static void cpu_forget_weights(struct device *self) {
   onednn_forget_weights(cpu_from_device(self)->onednn);
 }
@@ -113,6 +120,8 @@ static const struct device_operations cpu_operations = {
     .upload_wait = cpu_upload_event,
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
+    .record = cpu_record,
+    .submit = cpu_synchronize,
     .forget_weights = cpu_forget_weights,
     .identify = cpu_identify,
     .memory_free = cpu_memory_free,

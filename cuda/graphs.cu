@@ -1,0 +1,93 @@
+/* Stretches of calls that repeat. The first time a key is met they run as they come, so that scratch memory grows and
+ * products are chosen; the second time they are captured, and from then on the graph runs in their place. A key beyond
+ * those that there is room for runs as it comes every time. */
+#include "cuda/cuda.h"
+
+enum { GRAPHS_MAX = 512 };
+enum { OUTSIDE, RUNNING, CAPTURING };
+
+struct graphs {
+  struct {
+    uint64_t key;
+    struct graph *graph; /* NULL until captured */
+  } list[GRAPHS_MAX];
+  int count, current, state, captured;
+  void *retired[CUDA_SCRATCH_COUNT * 16]; /* scratch that graphs still use */
+  int retired_count;
+};
+
+void graphs_open(struct cuda_device *cuda) {
+  cuda->graphs = (struct graphs *)memory_allocate(sizeof *cuda->graphs, "CUDA graphs");
+}
+
+void graphs_close(struct cuda_device *cuda) {
+  struct graphs *graphs = cuda->graphs;
+  for (int i = 0; i < graphs->count; i++)
+    if (graphs->list[i].graph)
+      runtime_release_graph(cuda, graphs->list[i].graph);
+  for (int i = 0; i < graphs->retired_count; i++)
+    runtime_release(cuda, graphs->retired[i]);
+  memory_release(graphs);
+}
+
+void graphs_expect_outside(struct cuda_device *cuda, const char *what) {
+  if (cuda->graphs->state != OUTSIDE)
+    fatal("%s within a recorded stretch of calls", what);
+}
+
+void graphs_retire(struct cuda_device *cuda, void *block) {
+  struct graphs *graphs = cuda->graphs;
+  if (graphs->state == CAPTURING)
+    fatal("a recorded stretch of calls needs more scratch memory than when it ran before");
+  if (!graphs->captured || !block) {
+    runtime_synchronize(cuda);
+    runtime_release(cuda, block);
+    return;
+  }
+  if (graphs->retired_count == (int)(sizeof graphs->retired / sizeof *graphs->retired))
+    fatal("scratch memory grew %d times under recorded stretches of calls", graphs->retired_count);
+  graphs->retired[graphs->retired_count++] = block;
+}
+
+static int find(const struct graphs *graphs, uint64_t key) {
+  for (int i = 0; i < graphs->count; i++)
+    if (graphs->list[i].key == key)
+      return i;
+  return -1;
+}
+
+bool cuda_record(struct device *self, uint64_t key) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  struct graphs *graphs = cuda->graphs;
+  graphs_expect_outside(cuda, "a stretch of calls begins");
+  const int found = find(graphs, key);
+  graphs->state = RUNNING;
+  graphs->current = found;
+  if (found < 0) {
+    if (graphs->count < GRAPHS_MAX)
+      graphs->list[graphs->count++].key = key;
+    return false;
+  }
+  if (!graphs->list[found].graph) {
+    graphs->state = CAPTURING;
+    runtime_begin_capture(cuda);
+    return false;
+  }
+  graphs->state = OUTSIDE;
+  runtime_run_graph(cuda, graphs->list[found].graph);
+  self->counts.replays++;
+  return true;
+}
+
+void cuda_submit(struct device *self) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  struct graphs *graphs = cuda->graphs;
+  const int state = graphs->state;
+  graphs->state = OUTSIDE;
+  if (state != CAPTURING)
+    return;
+  struct graph *graph = runtime_end_capture(cuda);
+  graphs->list[graphs->current].graph = graph;
+  graphs->captured++;
+  runtime_run_graph(cuda, graph);
+}

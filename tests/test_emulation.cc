@@ -104,6 +104,28 @@ static void run_host_access(void) {
   memory[0] = 1;
 }
 
+/* What an upload brings is there once its lane is finished, and not before. */
+static void use_upload(bool finished) {
+  static float numbers[THREADS] = {1};
+  struct cuda_device *none = NULL;
+  runtime_upload(none, 0, memory, numbers, sizeof numbers);
+  if (finished)
+    runtime_upload_finish(none, 0);
+  emulation_open_memory();
+  if (memory[0] != 1)
+    emulation_stop("the upload has not arrived");
+}
+static void run_finished_upload(void) {
+  use_upload(true);
+}
+static void run_unfinished_upload(void) {
+  use_upload(false);
+}
+static void run_upload_in_use(void) {
+  use_upload(true);
+  use_upload(true);
+}
+
 /* Whether a process of its own comes to its end. */
 static bool ends_well(void (*run)(void)) {
   fflush(stdout);
@@ -135,6 +157,9 @@ int main(void) {
                {"more shared memory than is granted unasked is seen", run_arrays_beside_dynamic, false},
                {"asynchronous copies into a tile that was read", run_not_overtaken, true},
                {"an asynchronous copy into a tile that is read is seen", run_overtaken, false},
+               {"an upload arrives", run_finished_upload, true},
+               {"a missing wait for an upload is seen", run_unfinished_upload, false},
+               {"an upload over what is in use is seen", run_upload_in_use, false},
                {"the host cannot touch device memory", run_host_access, false}};
   const int count = sizeof cases / sizeof *cases;
   int failed = 0;

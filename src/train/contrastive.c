@@ -85,6 +85,10 @@ static void encode_all(struct contrastive_state *state, struct session *session,
 /* Rows of all ranks in global order: micro-batch a of rank r at (a * ranks + r) * batch. */
 static void gather(struct contrastive_state *state, struct session *session, struct side *side) {
   const size_t block = (size_t)session->batch * row_bytes(session), all = block * (size_t)comm_size();
+  if (comm_size() == 1) { /* no way through the host, which would wait */
+    session->device->op->copy(session->device, side->all, side->unit, (size_t)session->accumulation * block);
+    return;
+  }
   for (int64_t a = 0; a < session->accumulation; a++)
     ranks_gather(session->device, session->ranks, (char *)side->unit + (size_t)a * block,
                  (char *)side->all + (size_t)a * all, block, state->host);

@@ -29,16 +29,25 @@ static bool is_staged(const char *path, const char *staged) {
          there.st_mtim.tv_sec == here.st_mtim.tv_sec;
 }
 
+static enum status write_bytes(int to, const char *block, ssize_t count, const char *staged) {
+  for (ssize_t done = 0; done < count;) {
+    const ssize_t put = write(to, block + done, (size_t)(count - done));
+    if (put < 0 && errno != EINTR)
+      return error_set(STATUS_SYSTEM, "data.stage_to: cannot write %s: %s", staged, strerror(errno));
+    if (put > 0)
+      done += put;
+  }
+  return STATUS_OK;
+}
+
 static enum status copy_bytes(int from, int to, const char *path, const char *staged) {
   char *block = memory_allocate(COPY_BYTES, "stage");
   enum status status = STATUS_OK;
-  for (ssize_t got; status == STATUS_OK && (got = read(from, block, COPY_BYTES)) != 0;) {
-    if (got < 0 && errno != EINTR)
+  for (ssize_t got; status == STATUS_OK && (got = read(from, block, COPY_BYTES)) != 0;)
+    if (got > 0)
+      status = write_bytes(to, block, got, staged);
+    else if (errno != EINTR)
       status = error_set(STATUS_INPUT, "cannot read %s: %s", path, strerror(errno));
-    for (ssize_t done = 0, put; status == STATUS_OK && done<got; done += put> 0 ? put : 0)
-      if ((put = write(to, block + done, (size_t)(got - done))) < 0 && errno != EINTR)
-        status = error_set(STATUS_SYSTEM, "data.stage_to: cannot write %s: %s", staged, strerror(errno));
-  }
   memory_release(block);
   return status;
 }
@@ -56,13 +65,14 @@ static enum status copy(const char *path, const char *staged) {
     status = error_set(STATUS_SYSTEM, "data.stage_to: cannot write %s: %s", part, strerror(errno));
   else
     status = copy_bytes(from, to, path, part);
-  if (status == STATUS_OK &&
-      (futimens(to, (const struct timespec[]){there.st_atim, there.st_mtim}) != 0 || rename(part, staged) != 0))
-    status = error_set(STATUS_SYSTEM, "data.stage_to: cannot finish %s: %s", staged, strerror(errno));
-  if (to >= 0)
-    close(to);
+  if (status == STATUS_OK && futimens(to, (const struct timespec[]){there.st_atim, there.st_mtim}) != 0)
+    status = error_set(STATUS_SYSTEM, "data.stage_to: cannot date %s: %s", part, strerror(errno));
+  if (to >= 0 && close(to) != 0 && status == STATUS_OK)
+    status = error_set(STATUS_SYSTEM, "data.stage_to: cannot write %s: %s", part, strerror(errno));
   if (from >= 0)
     close(from);
+  if (status == STATUS_OK)
+    status = file_publish(part, staged);
   if (status != STATUS_OK)
     unlink(part);
   memory_release(part);

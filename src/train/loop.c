@@ -351,8 +351,18 @@ static bool stopped_early(const struct loop *loop) {
   return patience > 0 && loop->progress.waits >= (double)patience;
 }
 
+/* Where the result lies, and how long this start took. */
+static void tell_end(const struct loop *loop, double start) {
+  char *name = checkpoint_file_name(loop->progress.step), time[32];
+  clock_format_duration(clock_seconds() - start, time);
+  report_message("done: %lld steps, this start took %s; %s/checkpoints/%s", (long long)loop->progress.step, time,
+                 loop->session->settings->run.directory, name);
+  memory_release(name);
+}
+
 static enum status run_steps(struct loop *loop) {
   const struct session *session = loop->session;
+  const double start = clock_seconds();
   while (!is_last(loop) && !stopped_early(loop)) {
     struct step_sums sums;
     bool best, checkpoint;
@@ -377,6 +387,7 @@ static enum status run_steps(struct loop *loop) {
     report_message("stopped early: %s has not improved for %lld validations; best %.4f at step %.0f",
                    monitored_metric(session), (long long)session->settings->early_stop.patience, loop->progress.best,
                    loop->progress.best_step);
+  tell_end(loop, start);
   return STATUS_OK;
 }
 

@@ -14,7 +14,8 @@ last := $(lastword $(CUDA_ARCHITECTURES))
 code := $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
   -gencode arch=compute_$(last),code=compute_$(last)
 # What talks to CUDA itself; the emulation has its own.
-platform := $(shell sed -n 's/^cuda_platform_sources *+*= *//p' Makefile.am)
+platform := $(shell sed -n -e ':a' -e '/\\$$/{N;s/\\\n//;ba' -e '}' \
+  -e 's/^cuda_platform_sources *+*= *//p' Makefile.am)
 sources := $(wildcard cuda/*.cu)
 ifdef EMULATE
 cuda := $(patsubst %.cu,$(BUILD)/%.emulated.o,$(filter-out $(platform),$(sources))) \

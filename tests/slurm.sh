@@ -39,10 +39,17 @@ State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 END
 export SLURM_CONF=$PWD/slurm.conf
+daemons= # kept here, since the folder with their files is gone when the test ends well
 stop_slurm() {
-  [ -f slurmd.pid ] && kill "$(cat slurmd.pid)" 2>/dev/null
-  [ -f slurmctld.pid ] && kill "$(cat slurmctld.pid)" 2>/dev/null
-  [ "${own_munge:-}" = 1 ] && pkill -x munged
+  # shellcheck disable=SC2086
+  [ -z "$daemons" ] || kill $daemons 2>/dev/null
+  wait_for_end 'slurmctld|slurmd'
+  [ "${own_munge:-}" = 1 ] || return
+  pkill -x munged
+  wait_for_end munged
+}
+wait_for_end() { # wait_for_end PROGRAM: for 15 s at most
+  for _ in $(seq 30); do pgrep -x "$1" >/dev/null || return; sleep 0.5; done
 }
 trap stop_slurm EXIT
 if ! pgrep -x munged >/dev/null; then
@@ -53,6 +60,7 @@ if ! pgrep -x munged >/dev/null; then
 fi
 slurmctld -c >/dev/null 2>&1 && slurmd -c >/dev/null 2>&1
 for _ in 1 2 3 4 5 6 7 8 9 10; do sinfo -h -o %T 2>/dev/null | grep -q idle && break; sleep 1; done
+daemons=$(cat slurmd.pid slurmctld.pid 2>/dev/null)
 sinfo -h -o %T 2>/dev/null | grep -q idle || skip_all "Slurm could not be started here"
 
 write_input pretrain pretrain.nml

@@ -2,9 +2,15 @@
 #include "base/text.h"
 #include <string.h>
 
-enum status config_read_integer(const struct config_reader *reader, const char *key, int minimum, int *value) {
+/* NULL where the key is absent or null: both leave the default. */
+static json_t *given(const struct config_reader *reader, const char *key) {
   json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
+  return json_is_null(item) ? NULL : item;
+}
+
+enum status config_read_integer(const struct config_reader *reader, const char *key, int minimum, int *value) {
+  json_t *item = given(reader, key);
+  if (!item)
     return STATUS_OK;
   if (!json_is_integer(item) || json_integer_value(item) < minimum || json_integer_value(item) > 1 << 24)
     return error_set(STATUS_INPUT, "%s: %s.%s must be a whole number of at least %d", reader->source, reader->section,
@@ -14,8 +20,8 @@ enum status config_read_integer(const struct config_reader *reader, const char *
 }
 
 enum status config_read_real(const struct config_reader *reader, const char *key, double *value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
+  json_t *item = given(reader, key);
+  if (!item)
     return STATUS_OK;
   if (!json_is_number(item))
     return error_set(STATUS_INPUT, "%s: %s.%s must be a number", reader->source, reader->section, key);
@@ -24,8 +30,8 @@ enum status config_read_real(const struct config_reader *reader, const char *key
 }
 
 enum status config_read_logical(const struct config_reader *reader, const char *key, bool *value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
+  json_t *item = given(reader, key);
+  if (!item)
     return STATUS_OK;
   if (!json_is_boolean(item))
     return error_set(STATUS_INPUT, "%s: %s.%s must be true or false", reader->source, reader->section, key);
@@ -35,8 +41,8 @@ enum status config_read_logical(const struct config_reader *reader, const char *
 
 enum status config_refuse(const struct config_reader *reader, const char *const *keys, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    json_t *item = json_object_get(reader->object, keys[i]);
-    if (item && !json_is_null(item) && !json_is_false(item) && !(json_is_string(item) && json_string_length(item) == 0))
+    json_t *item = given(reader, keys[i]);
+    if (item && !json_is_false(item) && !(json_is_string(item) && json_string_length(item) == 0))
       return error_set(STATUS_INPUT,
                        "%s: %s.%s belongs to another architecture; only open_clip's native vision and text "
                        "transformers are supported",
@@ -47,8 +53,8 @@ enum status config_refuse(const struct config_reader *reader, const char *const 
 
 enum status config_read_word(const struct config_reader *reader, const char *key, const char *const *words,
                              const char **value) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item))
+  json_t *item = given(reader, key);
+  if (!item)
     return STATUS_OK;
   for (; json_is_string(item) && *words; words++)
     if (strcmp(json_string_value(item), *words) == 0) {
@@ -77,8 +83,8 @@ enum status config_know_all(const struct config_reader *reader, const char *cons
 }
 
 enum status config_expect_word(const struct config_reader *reader, const char *key, const char *word) {
-  json_t *item = json_object_get(reader->object, key);
-  if (!item || json_is_null(item) || (json_is_string(item) && strcmp(json_string_value(item), word) == 0))
+  json_t *item = given(reader, key);
+  if (!item || (json_is_string(item) && strcmp(json_string_value(item), word) == 0))
     return STATUS_OK;
   return error_set(STATUS_INPUT, "%s: %s.%s is not supported unless it is '%s'", reader->source, reader->section, key,
                    word);

@@ -47,7 +47,7 @@ static enum status transform(struct job *job, int number) {
   if (!job->train)
     return image_transform_eval(&job->decoded, SIZE, &job->workspace, job->pixels);
   const struct image_box box = image_crop_box(job->decoded.width, job->decoded.height, &range, &key);
-  return image_transform_crop(&job->decoded, &box, SIZE, &job->workspace, job->pixels);
+  return image_transform_crop(&job->decoded, &box, SIZE, SIZE, &job->workspace, job->pixels);
 }
 
 static enum status run_job(void *jobs, int thread) {

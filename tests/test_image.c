@@ -170,46 +170,60 @@ static void test_transform_is_resize_and_cut(void **state) {
   image_workspace_release(&workspace);
 }
 
-/* The other ways of evaluation: a plain resize, with the margins filled. */
+/* A plain resize of the whole picture to width x height, its middle cut out or its margins filled. */
+static void check_transform(const struct image *image, const struct image_transform *transform, int width, int height) {
+  struct image_workspace workspace = {0};
+  struct image whole = {0};
+  const struct image_box box = {0, 0, image->width, image->height};
+  uint8_t *out = memory_allocate((size_t)transform->width * (size_t)transform->height * 3, "test");
+  if (width < 1 || height < 1) {
+    assert_int_equal(image_transform(image, transform, &workspace, out), STATUS_INPUT);
+  } else {
+    assert_int_equal(image_transform(image, transform, &workspace, out), STATUS_OK);
+    assert_int_equal(image_resize(image, &box, width, height, &workspace, &whole), STATUS_OK);
+    const int left = width < transform->width ? (transform->width - width) / 2
+                                              : -(int)rint((width - transform->width) / 2.0),
+              top = height < transform->height ? (transform->height - height) / 2
+                                               : -(int)rint((height - transform->height) / 2.0);
+    for (int y = 0; y < transform->height; y++)
+      for (int x = 0; x < transform->width; x++) {
+        const bool shown = x >= left && x < left + width && y >= top && y < top + height;
+        const size_t at = shown ? ((size_t)(y - top) * (size_t)width + (size_t)(x - left)) * 3 : 0;
+        assert_int_equal(out[(y * transform->width + x) * 3 + 1], shown ? whole.pixels[at + 1] : transform->fill);
+      }
+  }
+  memory_release(out);
+  image_release(&whole);
+  image_workspace_release(&workspace);
+}
+
+/* The other ways of evaluation, and oblong pictures. */
 static void test_transform_modes(void **state) {
   (void)state;
-  enum { SIZE = 16 };
-  static const int sides[][2] = {{40, 30}, {9, 31}, {16, 16}, {3, 200}, {11, 7}};
-  struct image_workspace workspace = {0};
+  static const int sides[][2] = {{40, 30}, {9, 31}, {16, 16}, {3, 200}, {11, 7}, {48, 20}},
+                   targets[][2] = {{16, 16}, {24, 10}, {8, 40}};
   for (size_t i = 0; i < sizeof sides / sizeof sides[0]; i++) {
-    const int width = sides[i][0], height = sides[i][1], longer = width > height ? width : height;
-    struct image image = noise_image(width, height, 40 + i), whole = {0};
-    const struct image_box box = {0, 0, width, height};
-    uint8_t out[SIZE * SIZE * 3];
-    struct image_transform transform = {.size = SIZE, .mode = RESIZE_SQUASH};
-    assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_OK);
-    assert_int_equal(image_resize(&image, &box, SIZE, SIZE, &workspace, &whole), STATUS_OK);
-    assert_memory_equal(out, whole.pixels, sizeof out);
-    transform = (struct image_transform){.size = SIZE, .mode = RESIZE_LONGEST, .fill = 77};
-    const int shown_width = (int)rint((double)width * SIZE / longer),
-              shown_height = (int)rint((double)height * SIZE / longer);
-    if (shown_width < 1) {
-      assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_INPUT);
-    } else {
-      const int left = (SIZE - shown_width) / 2, top = (SIZE - shown_height) / 2;
-      assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_OK);
-      assert_int_equal(image_resize(&image, &box, shown_width, shown_height, &workspace, &whole), STATUS_OK);
-      for (int y = 0; y < SIZE; y++)
-        for (int x = 0; x < SIZE; x++) {
-          const bool shown = x >= left && x < left + shown_width && y >= top && y < top + shown_height;
-          const size_t at = ((size_t)(y - top) * (size_t)shown_width + (size_t)(x - left)) * 3;
-          assert_int_equal(out[(y * SIZE + x) * 3 + 1], shown ? whole.pixels[at + 1] : 77);
-        }
+    struct image image = noise_image(sides[i][0], sides[i][1], 40 + i);
+    for (size_t t = 0; t < sizeof targets / sizeof targets[0]; t++) {
+      struct image_transform transform = {targets[t][0], targets[t][1], RESIZE_SQUASH, false, 77};
+      const double wide = (double)image.width / transform.width, high = (double)image.height / transform.height;
+      check_transform(&image, &transform, transform.width, transform.height);
+      transform.mode = RESIZE_LONGEST;
+      check_transform(&image, &transform, (int)rint(image.width / fmax(wide, high)),
+                      (int)rint(image.height / fmax(wide, high)));
+      transform.mode = RESIZE_SHORTEST;
+      transform.bilinear = transform.width != transform.height; /* which is passed over there */
+      if (transform.bilinear)
+        check_transform(&image, &transform, (int)rint(image.width / fmin(wide, high)),
+                        (int)rint(image.height / fmin(wide, high)));
     }
     image_release(&image);
-    image_release(&whole);
   }
   struct image_transform transform = {0};
   assert_int_equal(image_transform_parse("squash", "bilinear", &transform), STATUS_OK);
   assert_true(transform.mode == RESIZE_SQUASH && transform.bilinear);
   assert_int_equal(image_transform_parse("crop", "bicubic", &transform), STATUS_INPUT);
   assert_int_equal(image_transform_parse("longest", "nearest", &transform), STATUS_INPUT);
-  image_workspace_release(&workspace);
 }
 
 /* Bilinear of a ramp is the ramp, and of two pixels into four what one computes by hand. */
@@ -218,7 +232,7 @@ static void test_bilinear(void **state) {
   uint8_t pixels[2 * 2 * 3 + 64] = {0, 0, 0, 200, 200, 200, 0, 0, 0, 200, 200, 200}, out[4 * 4 * 3];
   const struct image image = {.pixels = pixels, .width = 2, .height = 2, .capacity_bytes = sizeof pixels};
   struct image_workspace workspace = {0};
-  const struct image_transform transform = {.size = 4, .bilinear = true};
+  const struct image_transform transform = {.width = 4, .height = 4, .bilinear = true};
   assert_int_equal(image_transform(&image, &transform, &workspace, out), STATUS_OK);
   for (int i = 0; i < 16; i++)
     assert_int_equal(out[3 * i], ((const int[]){0, 50, 150, 200})[i % 4]);
@@ -398,7 +412,7 @@ static void check_case(const json_t *entry, struct image_workspace *workspace) {
   int size;
   json_unpack(json_object_get(entry, "crop"), "{s:i,s:i,s:i,s:i,s:i}", "left", &box.left, "top", &box.top, "width",
               &box.width, "height", &box.height, "size", &size);
-  assert_int_equal(image_transform_crop(&image, &box, size, workspace, out), STATUS_OK);
+  assert_int_equal(image_transform_crop(&image, &box, size, size, workspace, out), STATUS_OK);
   check_pixels(stem, "crop", size, out);
   memory_release(out);
   memory_release(stem);

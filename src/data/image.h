@@ -38,29 +38,29 @@ void image_workspace_release(struct image_workspace *workspace);
  * pixels of the box count. */
 enum status image_resize(const struct image *from, const struct image_box *box, int out_width, int out_height,
                          struct image_workspace *workspace, struct image *out);
-/* open_clip's ways of evaluation (contract 4.3): the shorter side becomes `size` and the middle is cut out; the longer
- * side does and the rest is filled; or both do. */
+/* open_clip's ways of evaluation (contract 4.3) to width x height: resized to cover it, and the middle is cut out; to
+ * lie within it, and the rest is filled; or both sides resized to it. */
 enum image_resize_mode { RESIZE_SHORTEST, RESIZE_LONGEST, RESIZE_SQUASH };
 struct image_transform {
-  int size;
+  int width, height;
   enum image_resize_mode mode;
-  bool bilinear; /* else bicubic */
+  bool bilinear; /* else bicubic; RESIZE_SHORTEST to an oblong is always bicubic, as in open_clip */
   uint8_t fill;
 };
 /* Words of open_clip's preprocess_cfg. */
 enum status image_transform_parse(const char *mode, const char *interpolation, struct image_transform *transform);
-/* Only pixels that survive the crop are computed. out: [size,size,3] bytes, dense. */
+/* Only pixels that survive the crop are computed. out: [height,width,3] bytes, dense. */
 enum status image_transform(const struct image *from, const struct image_transform *transform,
                             struct image_workspace *workspace, uint8_t *out);
-/* The usual one: bicubic, shorter side to size, centre crop. */
+/* The usual one: bicubic, shorter side to size, centre crop. out: [size,size,3] bytes, dense. */
 enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out);
 struct crop_range {
   double scale[2], ratio[2];
 };
 /* The box of a random resized crop (contract 4.4), a pure function of the key. */
 struct image_box image_crop_box(int width, int height, const struct crop_range *range, const struct random_key *key);
-/* The box resized to size x size. out: [size,size,3] bytes, dense. */
-enum status image_transform_crop(const struct image *from, const struct image_box *box, int size,
+/* The box resized to width x height. out: [height,width,3] bytes, dense. */
+enum status image_transform_crop(const struct image *from, const struct image_box *box, int width, int height,
                                  struct image_workspace *workspace, uint8_t *out);
 /* Changes of colour in training (contract 4.4), to the bit those of torchvision on Pillow's pictures: factors are drawn
  * from [max(0, 1 - strength), 1 + strength], of the hue from [-strength, strength] (in turns, at most 0.5), and applied

@@ -283,23 +283,22 @@ static int centre_offset(int longer, int size) {
   return (int)rint((longer - size) / 2.0);
 }
 
-/* The part of a resized axis that the picture shows, and, where it is shorter than the picture, where it begins there.
- */
-static struct axis visible(int in, int64_t out, const struct image_transform *transform, int *margin) {
-  const int size = transform->size, whole = (int)out;
+/* The part of a resized axis that the picture's `size` pixels show, and, where it is shorter, where it begins there. */
+static struct axis visible(int in, int64_t out, int size, bool bilinear, int *margin) {
+  const int whole = (int)out;
   *margin = whole < size ? (size - whole) / 2 : 0;
   return (struct axis){.in = in,
                        .out = whole,
                        .first = whole > size ? centre_offset(whole, size) : 0,
                        .count = whole > size ? size : whole,
-                       .linear = transform->bilinear};
+                       .linear = bilinear};
 }
 
 /* Rows of `width` pixels at the start of `out` go to (left, top) of the picture; the rest is filled. From the last row
  * on, since every row moves towards the end. */
 static void pad(uint8_t *out, int width, int height, int left, int top, const struct image_transform *transform) {
-  const size_t row_bytes = (size_t)transform->size * 3, bytes = (size_t)width * 3, before = (size_t)left * 3;
-  for (int y = transform->size - 1; y >= 0; y--) {
+  const size_t row_bytes = (size_t)transform->width * 3, bytes = (size_t)width * 3, before = (size_t)left * 3;
+  for (int y = transform->height - 1; y >= 0; y--) {
     uint8_t *row = out + (size_t)y * row_bytes;
     const bool shown = y >= top && y < top + height;
     if (shown)
@@ -310,38 +309,52 @@ static void pad(uint8_t *out, int width, int height, int left, int top, const st
   }
 }
 
+/* Both sides by one ratio: the picture then covers the transform's, or lies within it. */
+static void keep_shape(const struct image *from, const struct image_transform *transform, int64_t sizes[2]) {
+  const double wide = (double)from->width / transform->width, high = (double)from->height / transform->height;
+  const double ratio = (transform->mode == RESIZE_LONGEST) == (wide > high) ? wide : high;
+  sizes[0] = (int64_t)rint(from->width / ratio);
+  sizes[1] = (int64_t)rint(from->height / ratio);
+}
+
+static bool is_oblong(const struct image_transform *transform) {
+  return transform->width != transform->height;
+}
+
 static void resized_sizes(const struct image *from, const struct image_transform *transform, int64_t sizes[2]) {
-  const int64_t size = transform->size, width = from->width, height = from->height;
-  const int64_t shorter = width < height ? width : height;
-  const double ratio = (double)(width > height ? width : height) / (double)size;
-  sizes[0] = transform->mode == RESIZE_SQUASH    ? size
-             : transform->mode == RESIZE_LONGEST ? (int64_t)rint((double)width / ratio)
-                                                 : size * width / shorter;
-  sizes[1] = transform->mode == RESIZE_SQUASH    ? size
-             : transform->mode == RESIZE_LONGEST ? (int64_t)rint((double)height / ratio)
-                                                 : size * height / shorter;
+  const int64_t size = transform->width, shorter = from->width < from->height ? from->width : from->height;
+  if (transform->mode == RESIZE_SQUASH) {
+    sizes[0] = transform->width;
+    sizes[1] = transform->height;
+  } else if (transform->mode == RESIZE_LONGEST || is_oblong(transform)) {
+    keep_shape(from, transform, sizes);
+  } else { /* the longer side is cut to whole pixels, not rounded */
+    sizes[0] = size * from->width / shorter;
+    sizes[1] = size * from->height / shorter;
+  }
 }
 
 enum status image_transform(const struct image *from, const struct image_transform *transform,
                             struct image_workspace *workspace, uint8_t *out) {
+  const bool bilinear = transform->bilinear && !(transform->mode == RESIZE_SHORTEST && is_oblong(transform));
   int64_t sizes[2];
   int left, top;
   resized_sizes(from, transform, sizes);
   if (sizes[0] < 1 || sizes[1] < 1 || sizes[0] > INT32_MAX / 4 || sizes[1] > INT32_MAX / 4)
-    return error_set(STATUS_INPUT, "an image of %d x %d pixels is too thin to be resized to %d", from->width,
-                     from->height, transform->size);
+    return error_set(STATUS_INPUT, "an image of %d x %d pixels is too thin to be resized to %d x %d", from->width,
+                     from->height, transform->width, transform->height);
   struct resize job = {.from = from,
                        .box = {0, 0, from->width, from->height},
-                       .x = visible(from->width, sizes[0], transform, &left),
-                       .y = visible(from->height, sizes[1], transform, &top)};
+                       .x = visible(from->width, sizes[0], transform->width, bilinear, &left),
+                       .y = visible(from->height, sizes[1], transform->height, bilinear, &top)};
   TRY(resize_window(&job, workspace, out));
-  if (job.x.count < transform->size || job.y.count < transform->size)
+  if (job.x.count < transform->width || job.y.count < transform->height)
     pad(out, job.x.count, job.y.count, left, top, transform);
   return STATUS_OK;
 }
 
 enum status image_transform_eval(const struct image *from, int size, struct image_workspace *workspace, uint8_t *out) {
-  return image_transform(from, &(struct image_transform){.size = size}, workspace, out);
+  return image_transform(from, &(struct image_transform){.width = size, .height = size}, workspace, out);
 }
 
 enum status image_transform_parse(const char *mode, const char *interpolation, struct image_transform *transform) {
@@ -359,9 +372,11 @@ enum status image_transform_parse(const char *mode, const char *interpolation, s
   return STATUS_OK;
 }
 
-enum status image_transform_crop(const struct image *from, const struct image_box *box, int size,
+enum status image_transform_crop(const struct image *from, const struct image_box *box, int width, int height,
                                  struct image_workspace *workspace, uint8_t *out) {
-  struct resize job = {
-      .from = from, .box = *box, .x = {box->width, size, 0, size, false}, .y = {box->height, size, 0, size, false}};
+  struct resize job = {.from = from,
+                       .box = *box,
+                       .x = {box->width, width, 0, width, false},
+                       .y = {box->height, height, 0, height, false}};
   return resize_window(&job, workspace, out);
 }

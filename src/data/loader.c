@@ -88,7 +88,6 @@ struct loader *loader_open(const struct loader_options *options) {
   struct loader_options *own = &loader->options;
   if (!own->allocate)
     own->allocate = allocate_plain, own->release = release_plain;
-  own->evaluation.size = own->image_size;
   if (own->threads < 1)
     own->threads = 1;
   if (own->ring < 2)

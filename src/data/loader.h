@@ -17,10 +17,9 @@ struct loader_options {
   const struct tokenizer *tokenizer; /* NULL: no tokens, and beside images no captions */
   int context_length;
   enum short_caption short_caption;
-  bool short_tokens; /* fill the short arrays */
-  bool images;       /* false: captions only; a bad caption is then all that makes a sample bad */
-  int image_size;
-  struct image_transform evaluation; /* for AUGMENT_NONE; its size is image_size */
+  bool short_tokens;                /* fill the short arrays */
+  bool images;                      /* false: captions only; a bad caption is then all that makes a sample bad */
+  struct image_transform transform; /* the pictures' size; its mode and interpolation are those of AUGMENT_NONE */
   enum augment augment;
   struct crop_range crop;
   struct color_jitter color;     /* of crops */
@@ -42,7 +41,7 @@ struct loader_options {
 struct batch { /* valid until the loader_next after the one that gave it; [count, ...], rows beyond count are zero */
   int count;
   int64_t epoch, slot;
-  uint8_t *images;                                  /* [batch, size, size, 3] RGB */
+  uint8_t *images;                                  /* [batch, height, width, 3] RGB */
   int32_t *tokens, *end, *short_tokens, *short_end; /* [batch, context], [batch] */
   int64_t *samples;                                 /* address of each */
   bool *valid;

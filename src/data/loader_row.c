@@ -45,13 +45,14 @@ static enum status make_picture(struct loader_worker *worker, const struct loade
                                 const struct random_key *key, uint8_t *out) {
   TRY(image_decode(worker->bytes.data, worker->bytes.length, &options->limits, &worker->image));
   if (options->augment == AUGMENT_NONE)
-    return image_transform(&worker->image, &options->evaluation, &worker->workspace, out);
+    return image_transform(&worker->image, &options->transform, &worker->workspace, out);
   struct image_box box = image_crop_box(worker->image.width, worker->image.height, &options->crop, key);
-  TRY(image_transform_crop(&worker->image, &box, options->image_size, &worker->workspace, out));
+  const int width = options->transform.width, height = options->transform.height;
+  TRY(image_transform_crop(&worker->image, &box, width, height, &worker->workspace, out));
   struct random_key color = *key;
   color.use = RANDOM_COLOR;
   if (options->color.probability > 0 || options->color.gray_probability > 0)
-    image_jitter(&options->color, &color, out, (int64_t)options->image_size * options->image_size);
+    image_jitter(&options->color, &color, out, (int64_t)width * height);
   return STATUS_OK;
 }
 
@@ -109,7 +110,7 @@ static enum status try_sample(struct slot *slot, int row, int64_t position, int6
   text_append(caption, "", 0);
   if (!options->images)
     return STATUS_OK;
-  size_t bytes = (size_t)options->image_size * (size_t)options->image_size * 3;
+  const size_t bytes = slot_image_bytes(options);
   return make_picture(worker, options, &key, slot->batch.images + (size_t)row * bytes);
 }
 
@@ -128,7 +129,7 @@ static void note_bad(struct slot *slot, int row, int attempt, int64_t sample) {
  * that can be read. */
 static void keep_place(struct slot *slot, int row, int64_t sample, const struct loader_options *options) {
   struct text *caption = &slot->texts[row];
-  size_t bytes = (size_t)options->image_size * (size_t)options->image_size * 3;
+  const size_t bytes = slot_image_bytes(options);
   if (options->images)
     memset(slot->batch.images + (size_t)row * bytes, GRAY, bytes);
   text_clear(caption);

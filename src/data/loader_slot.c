@@ -5,8 +5,8 @@
 
 enum { CAPTION_BYTES = 1024 }; /* room at first; longer ones make it grow */
 
-static size_t image_bytes(const struct loader_options *options) {
-  return options->images ? (size_t)options->image_size * (size_t)options->image_size * 3 : 0;
+size_t slot_image_bytes(const struct loader_options *options) {
+  return options->images ? (size_t)options->transform.width * (size_t)options->transform.height * 3 : 0;
 }
 
 static int32_t *allocate_integers(size_t count, bool wanted) {
@@ -19,7 +19,7 @@ void slot_allocate(struct slot *slot, const struct loader_options *options) {
   *slot = (struct slot){0};
   struct batch *batch = &slot->batch;
   if (options->images)
-    batch->images = options->allocate(options->context, rows * image_bytes(options), "loader images");
+    batch->images = options->allocate(options->context, rows * slot_image_bytes(options), "loader images");
   batch->tokens = allocate_integers(rows * context, tokens);
   batch->end = allocate_integers(rows, tokens);
   batch->short_tokens = allocate_integers(rows * context, short_tokens);
@@ -59,7 +59,7 @@ static void clear_tail(struct slot *slot, const struct loader_options *options) 
   struct batch *batch = &slot->batch;
   size_t from = (size_t)batch->count, rows = (size_t)options->batch - from, context = (size_t)options->context_length;
   if (batch->images)
-    memset(batch->images + from * image_bytes(options), 0, rows * image_bytes(options));
+    memset(batch->images + from * slot_image_bytes(options), 0, rows * slot_image_bytes(options));
   int32_t *wide[] = {batch->tokens, batch->short_tokens},
           *narrow[] = {batch->end, batch->short_end, batch->token_counts};
   for (int i = 0; i < 2; i++)

@@ -18,6 +18,7 @@ struct slot {
   struct bad_sample *bad;
   int bad_count, bad_capacity;
 };
+size_t slot_image_bytes(const struct loader_options *options); /* of one picture; 0 without pictures */
 void slot_allocate(struct slot *slot, const struct loader_options *options);
 void slot_release(struct slot *slot, const struct loader_options *options);
 /* Empties the slot for slot number `number` of `epoch`. */

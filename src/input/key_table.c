@@ -96,7 +96,7 @@ const struct key key_table[] = {
   REALS(model, image_std, "", "", 1e-6, INFINITY, FIXED, ALL,
     "Three values by which pixels are divided. Empty takes the weights' or CLIP's own."),
   TEXT(model, image_resize_mode, "'auto'", "auto|shortest|longest|squash", FIXED, ALL,
-    "How pictures of the evaluation transform become square: the shorter side resized and the middle cut out, the longer side and the "
+    "How the evaluation makes pictures of the model's size: the shorter side resized and the middle cut out, the longer side and the "
     "rest filled, or both sides. auto takes the configuration's, else shortest. Training crops are cut anyway."),
   TEXT(model, image_interpolation, "'auto'", "auto|bicubic|bilinear", FIXED, ALL,
     "Interpolation of the evaluation transform; auto takes the configuration's, else bicubic. Training crops are bicubic, as "

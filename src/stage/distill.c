@@ -43,10 +43,10 @@ static enum status check_pair(const struct session *session) {
   if (student->embed_dim != teacher->embed_dim)
     return error_set(STATUS_INPUT, "the teacher's embeddings have %d values, the student's %d: they cannot be compared",
                      teacher->embed_dim, student->embed_dim);
-  if (student->image_height != teacher->image_height)
+  if (student->image_height != teacher->image_height || student->image_width != teacher->image_width)
     return error_set(STATUS_INPUT,
-                     "the teacher sees images of %d pixels, the student of %d: both must see the same crop",
-                     teacher->image_height, student->image_height);
+                     "the teacher sees images of %d x %d pixels, the student of %d x %d: both must see the same crop",
+                     teacher->image_width, teacher->image_height, student->image_width, student->image_height);
   return STATUS_OK;
 }
 

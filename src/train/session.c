@@ -75,7 +75,8 @@ enum status session_check_tokenizer(const struct session *session) {
 }
 
 struct image_transform session_transform(const struct clip_config *config) {
-  struct image_transform transform = {.fill = (uint8_t)config->fill_color};
+  struct image_transform transform = {
+      .width = config->image_width, .height = config->image_height, .fill = (uint8_t)config->fill_color};
   if (image_transform_parse(config->resize_mode, config->interpolation, &transform) != STATUS_OK)
     fatal("%s", error_message()); /* the configuration was checked */
   return transform;
@@ -176,8 +177,7 @@ static enum status open_loader(struct session *session, bool short_captions, boo
       .short_caption = SHORT_FIRST_SENTENCE,
       .short_tokens = short_captions,
       .images = true,
-      .image_size = session->model->config.image_height,
-      .evaluation = session_transform(&session->model->config),
+      .transform = session_transform(&session->model->config),
       .augment = augment_of(data->augment),
       .crop = {{data->crop_scale.items[0], data->crop_scale.items[1]},
                {data->crop_ratio.items[0], data->crop_ratio.items[1]}},

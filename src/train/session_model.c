@@ -110,9 +110,6 @@ static enum status choose_config(const struct session *session, const struct mod
     config->resize_mode = settings->model.image_resize_mode;
   if (strcmp(settings->model.image_interpolation, "auto") != 0)
     config->interpolation = settings->model.image_interpolation;
-  if (config->image_height != config->image_width)
-    return error_set(STATUS_INPUT, "%s: images of %d x %d are not square, which the image pipeline does not make",
-                     request->what, config->image_height, config->image_width);
   return STATUS_OK;
 }
 

@@ -151,12 +151,29 @@ static const char *first_of(const struct importing *importing, bool missing) {
   return "";
 }
 
+/* Experts (PEER) write a memory's result themselves; the thesis's code allocates projections beside them all the same.
+ */
+static void pass_over_projections(struct importing *importing) {
+  static const char *const patterns[] = {"*.mlp.swilu_projection.*", "*.mlp.value_proj.*"};
+  const struct clip_config *config = &importing->config;
+  for (int64_t i = 0; i < importing->list.count; i++) {
+    struct weight *weight = &importing->list.items[i];
+    const bool vision = text_starts_with(weight->name, "visual.");
+    for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++)
+      if ((vision ? &config->vision : &config->text)->memory.peer && text_match(patterns[p], weight->name)) {
+        weight->change = WEIGHT_PASSED_OVER;
+        weight->reason = "not used by experts";
+      }
+  }
+}
+
 static enum status match_all(struct importing *importing) {
   const struct parameters *parameters = &importing->model->parameters;
   for (int i = 0; i < parameters->count; i++)
     TRY(match_parameter(importing, parameters->items[i]));
   for (int i = 0; i < parameters->alias_count; i++)
     match_alias(importing, &parameters->aliases[i]);
+  pass_over_projections(importing);
   account_for_rest(importing);
   if (importing->summary->missing > 0)
     return error_set(STATUS_INPUT, "%d of the model's tensors are missing, the first is %s",

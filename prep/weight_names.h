@@ -11,7 +11,7 @@ enum weight_change {
   WEIGHT_QUERY, /* the first third of a packed projection */
   WEIGHT_KEY,
   WEIGHT_VALUE,
-  WEIGHT_PASSED_OVER, /* no weight: `reason` says what it is */
+  WEIGHT_PASSED_OVER, /* no weight, or unused: `reason` says what it is */
   WEIGHT_FOREIGN      /* of another architecture: `reason` says which */
 };
 enum { WEIGHT_PARTS = 3 };

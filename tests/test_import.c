@@ -338,6 +338,47 @@ static void memories_alone(void **state) {
   memory_release(own);
 }
 
+/* Experts (PEER) as the thesis saves them: with projections that it allocates and never uses. */
+static void unused_projections(void **state) {
+  (void)state;
+  static const char json[] =
+      "{\"embed_dim\": 8, \"quick_gelu\": false, \"vision_cfg\": {\"image_size\": 16, \"layers\": 2, \"width\": 64, "
+      "\"patch_size\": 8}, \"text_cfg\": {\"context_length\": 8, \"vocab_size\": 600, "
+      "\"width\": 64, \"heads\": 1, \"layers\": 1}, \"memory\": {\"layers\": [1], \"n_keys\": 5, "
+      "\"heads\": 2, \"knn\": 2, \"k_dim\": 8, \"peer\": true}}";
+  static char unused[] = "visual.transformer.resblocks.1.mlp.value_proj.bias",
+              foreign[] = "visual.transformer.resblocks.1.mlp.other.bias";
+  static const float zeros[64];
+  struct clip_config config;
+  struct model *model;
+  struct import_summary summary;
+  assert_ok(config_parse(json, "test", &config));
+  assert_ok(model_create(&config, device, DTYPE_F32, (struct model_switches){0}, &model));
+  parameters_allocate(&model->parameters, false);
+  const int64_t count = model->parameters.count;
+  struct tensor_entry *entries = memory_allocate((size_t)(count + 1) * sizeof *entries, "entries");
+  for (int64_t i = 0; i < count; i++) {
+    const struct parameter *parameter = model->parameters.items[i];
+    float *data = memory_allocate((size_t)parameter->count * sizeof *data, "data");
+    entries[i] = (struct tensor_entry){parameter->name, DTYPE_F32, parameter->axes, {0}, parameter->count, data};
+    memcpy(entries[i].shape, parameter->shape, sizeof parameter->shape);
+    parameter_get(&model->parameters, parameter, data);
+  }
+  entries[count] = (struct tensor_entry){unused, DTYPE_F32, 1, {64}, 64, zeros};
+  const struct config_request request = {.activation = "gelu", .knn = 2};
+  assert_ok(safetensors_write("changed.safetensors", entries, count + 1, NULL));
+  assert_ok(import_path("changed.safetensors", &request, NULL, &summary, NULL));
+  assert_int_equal(summary.passed_over, 1);
+  entries[count].name = foreign;
+  expect_refusal(import_changed(entries, count + 1, &request, NULL),
+                 "the first is visual.transformer.resblocks.1.mlp.other");
+  for (int64_t i = 0; i < count; i++)
+    memory_release((void *)entries[i].data);
+  memory_release(entries);
+  model_release(model);
+  unlink("changed.safetensors");
+}
+
 /* ---- positional tables */
 
 static void check_table(const struct safetensors *file, const char *kind, int64_t old, int64_t length, double bound) {
@@ -469,6 +510,7 @@ int main(void) {
                                      cmocka_unit_test(refusals),
                                      cmocka_unit_test(contradictions),
                                      cmocka_unit_test(memories_alone),
+                                     cmocka_unit_test(unused_projections),
                                      cmocka_unit_test(tables),
                                      cmocka_unit_test(other_sizes),
                                      cmocka_unit_test(published),

@@ -89,5 +89,6 @@ void cuda_submit(struct device *self) {
   struct graph *graph = runtime_end_capture(cuda);
   graphs->list[graphs->current].graph = graph;
   graphs->captured++;
+  self->counts.recordings++;
   runtime_run_graph(cuda, graph);
 }

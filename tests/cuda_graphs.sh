@@ -1,6 +1,6 @@
 #!/bin/sh
 # Steps on a CUDA device that records its passes and repeats them by itself, against steps that go through every call:
-# the same bits, and a host that waits once in a step. The device is the emulated one, or that of the module that
+# the same bits, and a host that waits once in a step and allocates nothing in it. The device is the emulated one, or that of the module that
 # CUDA_MODULE names (make check-gpu).
 . "${top_srcdir:-.}/tests/world.sh"
 . "$top_srcdir/tests/cuda_module.sh"
@@ -35,6 +35,11 @@ value() { # value DIRECTORY NAME: of the last report
 same_weights() {
   compare_checkpoints "$1/checkpoints/latest.h5" "$2/checkpoints/latest.h5" 0
 }
+# After the first report, which has the loader's first pictures and captions.
+none_allocated() {
+  sed -n 's/.*"train\/allocations":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" |
+    awk 'NR > 1 { sum += $1 } END { print NR, "reports", sum + 0, "allocations"; exit NR < 7 || sum > 0 }'
+}
 replayed() { # replayed DIRECTORY REPLAYS: so many in each of the last steps, and one wait
   [ "$(value "$1" device_replays)" = "$2" ] && [ "$(value "$1" device_waits)" = 1.0 ] || {
     grep 'train/loss' "$1/metrics.jsonl" | tail -n 1
@@ -49,6 +54,7 @@ both() { # both STAGE RANKS BATCH REPLAYS DIRECTORY [options]
   ok "$both_directory: without" run "$both_directory.plain" "$both_ranks" "$both_stage" \
     --set data.batch_size="$both_batch" --set debug.graphs=.false. "$@"
   ok "$both_directory: the same bits" same_weights "$both_directory" "$both_directory.plain"
+  ok "$both_directory: no step allocates" none_allocated "$both_directory"
   [ "$both_ranks" = 1 ] || return 0
   ok "$both_directory: each pass repeats, one wait" replayed "$both_directory" "$both_replays.0"
   ok "$both_directory: without graphs, the same" replayed "$both_directory.plain" 0.0
@@ -61,4 +67,5 @@ both finetune 1 12 4 finetune
 ok "fine-tuning on two ranks, accumulated: with graphs" run two 2 finetune --set data.batch_size=3
 ok "without" run two.plain 2 finetune --set data.batch_size=3 --set debug.graphs=.false.
 ok "the same bits" same_weights two two.plain
+ok "no step allocates" none_allocated two
 finish

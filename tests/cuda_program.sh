@@ -60,10 +60,17 @@ stop_and_go() { # stop_and_go STAGE DIRECTORY FIRST SECOND: begun on device FIRS
   run "$4" "$2" 1 "$1.nml" && [ "$(losses "$2" | wc -l)" = 20 ]
 }
 
+none_allocated() { # after the first step, which has the loader's first pictures and captions
+  sed -n 's/.*"train\/allocations":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" | awk 'NR > 1 && $1 { print "step", NR, $1; bad = 1 }
+    END { exit bad || NR != 20 }'
+}
+
 run cpu pretrain 1 pretrain.nml >/dev/null # whose checkpoint the GPU takes
 on_both distill 2e-5 1e-4
 on_both finetune 2e-5 1e-4
 ok "finetune: two ranks on one GPU do the same" on_two_ranks finetune 2e-5 1e-4
+ok "distill: no step allocates" none_allocated distill_cuda
+ok "finetune: no step allocates, whatever the captions' length" none_allocated finetune_cuda
 ok "distill: stopped, gone on" stop_and_go distill resumed cuda cuda
 ok "to the bits of the run in one go" same_weights resumed distill_cuda 0
 ok "finetune: begun on the GPU, finished on the CPU" stop_and_go finetune to_cpu cuda cpu

@@ -449,6 +449,7 @@ struct device_choices {
 struct device_counts {
   uint64_t waits;       /* of the host for the device */
   uint64_t allocations; /* of device memory */
+  uint64_t recordings;  /* of stretches: their own memory is not among the allocations */
   uint64_t replays;     /* of recorded stretches */
 };
 

@@ -189,6 +189,7 @@ static enum status write_step(struct checkpoint_writer *writer) {
 static void *run_write(void *argument) {
   struct checkpoint_writer *writer = argument;
   const double start = clock_seconds();
+  memory_stop_counting();
   writer->status = write_step(writer);
   if (writer->status != STATUS_OK)
     writer->message = memory_copy_string(error_message(), "checkpoint message");

@@ -207,6 +207,7 @@ static void check_owner(const struct lock *lock) {
 
 static void *keep_heartbeat(void *argument) {
   struct lock *lock = argument;
+  memory_stop_counting();
   pthread_mutex_lock(&lock->mutex);
   while (!lock->stop) {
     struct timespec until;

@@ -174,6 +174,7 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   if (reports)
     loop->norm = sqrt(results[1] + results[2]);
   loop->counts.waits += device->counts.waits - before.waits;
+  loop->counts.recordings += device->counts.recordings - before.recordings;
   loop->counts.replays += device->counts.replays - before.replays;
   loop->allocations += memory_count_allocations() - allocations + device->counts.allocations - before.allocations;
   loop->new_products += choices_count(session) - products;
@@ -227,6 +228,7 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
       {"train/bad_samples", sums->bad},
       {"train/allocations", (double)loop->allocations},
       {"train/device_waits", (double)loop->counts.waits / (double)loop->steps_since},
+      {"train/device_recordings", (double)loop->counts.recordings},
       {"train/device_replays", (double)loop->counts.replays / (double)loop->steps_since},
       {"train/new_products", (double)loop->new_products},
   };

@@ -53,12 +53,12 @@ for drop in "v_dim=24 input_dropout=0.2" "v_dim=24 query_dropout=0.2 share_value
   ok "on 2 ranks, accumulated, recomputed" run again$i 2 4 2 --set model.gradient_checkpointing=.true.
   ok "is the same" same dropped$i again$i 2e-5
 done
-stop_and_go() {
-  mkdir -p stopped && touch stopped/STOP
-  run stopped 1 16 1
-  [ ! -e stopped/STOP ] && run stopped 1 16 1
+stop_and_go() { # stop_and_go NAME
+  mkdir -p "$1" && touch "$1/STOP"
+  run "$1" 1 16 1
+  [ ! -e "$1/STOP" ] && run "$1" 1 16 1
 }
-ok "stopped and resumed" stop_and_go
+ok "stopped and resumed" stop_and_go stopped
 ok "sees its own masks" same dropped$i stopped 0
 memory "v_dim=24"
 ok "values as all else" run usual 1 16 1
@@ -78,6 +78,11 @@ ok "hold bf16 numbers" sh -c \
   'h5dump -d /model/visual/transformer/resblocks/0/mlp/values/weight -b LE -o values.bin \
     rounded/checkpoints/latest.h5 >/dev/null &&
     od -An -v -tx2 values.bin | tr -s " " "\n" | sed /^$/d | awk "NR % 2 && \$1 != \"0000\" { exit 1 }"'
+ok "the file says so" sh -c \
+  'h5dump -a /model/visual/transformer/resblocks/0/mlp/values/weight/stored_as rounded/checkpoints/latest.h5 |
+    grep -q "\"bf16\""'
+ok "stopped and resumed" stop_and_go rounded2
+ok "are the same" same rounded rounded2 0
 ok "query_batchnorm is refused by name" refused query_batchnorm "query_batchnorm=.true."
 ok "shards are refused by name" refused shard_ranks "shard_ranks=2"
 ok "experts of another width are refused" refused v_dim "peer=.true. v_dim=24"

@@ -1,5 +1,5 @@
-/* CUDA graphs of what goes to the device's stream; a `struct graph` is CUDA's own executable graph. Thread-local capture: other threads (NCCL's) may call CUDA
- * meanwhile. */
+/* CUDA graphs of what goes to the device's stream; a `struct graph` is CUDA's own executable graph. Thread-local
+ * capture: other threads (NCCL's) may call CUDA meanwhile. */
 #include "cuda/kernel.h"
 
 void runtime_begin_capture(struct cuda_device *cuda) {

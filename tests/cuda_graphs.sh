@@ -1,7 +1,7 @@
 #!/bin/sh
 # Steps on a CUDA device that records its passes and repeats them by itself, against steps that go through every call:
-# the same bits, and a host that waits once in a step and allocates nothing in it. The device is the emulated one, or that of the module that
-# CUDA_MODULE names (make check-gpu).
+# the same bits, and a host that waits once in a step and allocates nothing in it. The device is the emulated one, or
+# that of the module that CUDA_MODULE names (make check-gpu).
 . "${top_srcdir:-.}/tests/world.sh"
 . "$top_srcdir/tests/cuda_module.sh"
 export MEMCLIP_EMULATION_REVERSE=0

@@ -61,8 +61,9 @@ stop_and_go() { # stop_and_go STAGE DIRECTORY FIRST SECOND: begun on device FIRS
 }
 
 none_allocated() { # after the first step, which has the loader's first pictures and captions
-  sed -n 's/.*"train\/allocations":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" | awk 'NR > 1 && $1 { print "step", NR, $1; bad = 1 }
-    END { exit bad || NR != 20 }'
+  sed -n 's/.*"train\/allocations":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" |
+    awk 'NR > 1 && $1 { print "step", NR, $1; bad = 1 }
+      END { exit bad || NR != 20 }'
 }
 
 run cpu pretrain 1 pretrain.nml >/dev/null # whose checkpoint the GPU takes

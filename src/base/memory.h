@@ -15,7 +15,7 @@ void memory_release(void *block); /* NULL is allowed */
 char *memory_copy_string(const char *string, const char *label);
 
 uint64_t memory_count_allocations(void); /* since start */
-void memory_stop_counting(void); /* those of the calling thread, which works beside the steps */
+void memory_stop_counting(void);         /* those of the calling thread, which works beside the steps */
 size_t memory_live_bytes(void);
 size_t memory_peak_bytes(void);
 /* Number of blocks still live; prints their labels to stderr when `print`. Zero at a clean exit. */

@@ -3,7 +3,7 @@
  * best time of several runs, GFLOP/s of the products, GB/s read and written. */
 #include "base/clock.h"
 #include "base/memory.h"
-#include "device/device.h"
+#include "device/adamw.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,20 +179,25 @@ static void bench_adamw(const struct bench *bench) {
     bench->device->op->zero(bench->device, block[i], (size_t)count * sizeof(float));
   }
   bf16 *compute = make(bench, DTYPE_BF16, count);
+  const struct adamw_group group = adamw_group_at(1, 1e-4, 0.1, 0.9, 0.98);
+  const size_t bytes = (size_t)(count / ADAMW_BLOCK) * sizeof(uint16_t);
+  void *group_of = bench->device->op->allocate(bench->device, bytes, "groups");
+  bench->device->op->zero(bench->device, group_of, bytes);
   struct adamw call = {.count = count,
-                       .step = 1,
+                       .group_of = group_of,
+                       .groups = &group,
+                       .group_count = 1,
                        .parameter = block[0],
                        .gradient = block[1],
                        .first_moment = block[2],
                        .second_moment = block[3],
                        .compute = compute,
-                       .lr = 1e-4,
                        .beta1 = 0.9,
                        .beta2 = 0.98,
-                       .eps = 1e-6,
-                       .decay = 0.1};
+                       .eps = 1e-6};
   report(bench, "AdamW", run_adamw, &call, 0, 30.0 * (double)count);
   bench->device->op->release(bench->device, compute);
+  bench->device->op->release(bench->device, group_of);
   for (int i = 0; i < 4; i++)
     bench->device->op->release(bench->device, block[i]);
 }

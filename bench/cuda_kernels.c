@@ -1,5 +1,6 @@
 /* The kernels that cuda-bench measures, each at the shapes at which it is called. */
 #include "bench/cuda_bench.h"
+#include "device/adamw.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -366,18 +367,28 @@ static void bench_features(struct bench *bench, int64_t rows, int64_t width) {
 }
 
 static void bench_adamw(struct bench *bench, int64_t count) {
+  struct device *device = bench->device;
+  const struct adamw_group group = adamw_group_at(1, 1e-3, 0, 0.9, 0.98);
+  const size_t bytes = (size_t)(count / ADAMW_BLOCK) * sizeof(uint16_t);
+  void *group_of = bench_make(bench, DTYPE_U8, (int64_t)bytes, 0),
+       *groups = bench_make(bench, DTYPE_U8, sizeof group, 0);
+  device->op->zero(device, group_of, bytes);
+  device->op->copy_in(device, groups, &group, sizeof group);
   const struct adamw call = {.count = count,
-                             .step = 1,
+                             .group_of = group_of,
+                             .groups = groups,
+                             .group_count = 1,
                              .parameter = bench_make(bench, DTYPE_F32, count, 1),
                              .gradient = bench_make(bench, DTYPE_F32, count, 1),
                              .first_moment = bench_make(bench, DTYPE_F32, count, 0),
                              .second_moment = bench_make(bench, DTYPE_F32, count, 0),
                              .compute = bench_make(bench, DTYPE_BF16, count, 1),
-                             .lr = 1e-3,
                              .beta1 = 0.9,
                              .beta2 = 0.98,
-                             .eps = 1e-6};
+                             .eps = 1e-6,
+                             .squares = bench_make(bench, DTYPE_F64, ADAMW_SQUARES, 0)};
   MEASURE(bench, "", "adamw", adamw, &call);
+  MEASURE(bench, "", "gradient norm", adamw_squares, &call);
   bench_release(bench);
 }
 
@@ -392,5 +403,5 @@ void bench_kernels(struct bench *bench) {
   if (!bench->tiny)
     bench_contrastive(bench, 65536, 512, DTYPE_BF16);
   bench_features(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512);
-  bench_adamw(bench, bench->tiny ? 1000 : 150000000);
+  bench_adamw(bench, bench->tiny ? 1024 : 150000000 / ADAMW_BLOCK * ADAMW_BLOCK);
 }

@@ -50,8 +50,8 @@ KERNELS = [
     ("join_rows", 256, 0, "4 B a logit", "0 (fused)"),
     ("join_columns", 256, 0, "4 B a logit", "0 (fused)"),
     ("differentiate_rows<bf16>", 256, 0, "6 B a logit", "0 (fused)"),
-    ("square_piece<4>", 256, 0, "4 B an element", "4 B"),
-    ("adamw_step<4>", 256, 0, "34 B an element, gradient zeroed", "30 B"),
+    ("square_blocks", 256, 0, "4 B an element", "4 B"),
+    ("adamw_step", 256, 4 * 20, "34 B an element, gradient zeroed", "30 B"),
 ]
 
 

@@ -91,6 +91,7 @@ static inline double op_gathered(double table_bytes, double accessed_bytes) {
   X(distill, distill, OP_LOSS, 0, 12 * OP_IMAGE)                                                                       \
   X(contrastive, contrastive, OP_LOSS, 10 * N(call->global) * N(call->count) * N(call->width),                         \
     16 * N(call->global) * N(call->width))                                                                             \
+  X(adamw_squares, adamw, OP_OPTIMIZER, 0, 4 * N(call->count))                                                         \
   X(adamw, adamw, OP_OPTIMIZER, 0, (call->compute ? 30 : 28) * N(call->count))
 
 struct op_limit {

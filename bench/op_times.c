@@ -52,12 +52,6 @@ static void timed_cast(struct device *self, void *to, enum dtype to_dtype, const
   add(self, OP_COPY, start, moved((double)count * (double)(dtype_size(to_dtype) + dtype_size(from_dtype))));
 }
 
-static void timed_sum_of_squares(struct device *self, const float *x, int64_t count, double *result) {
-  const double start = clock_seconds();
-  original->sum_of_squares(self, x, count, result);
-  add(self, OP_OPTIMIZER, start, moved(4 * (double)count));
-}
-
 void op_times_attach(struct device *device, struct op_rates rates) {
   measured = rates;
   original = device->op;
@@ -68,7 +62,6 @@ void op_times_attach(struct device *device, struct op_rates rates) {
   timed.copy_in = timed_copy_in;
   timed.zero = timed_zero;
   timed.cast = timed_cast;
-  timed.sum_of_squares = timed_sum_of_squares;
   sums = (struct op_times){{0}, {0}, {0}};
   device->op = &timed;
 }

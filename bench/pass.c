@@ -17,7 +17,8 @@ struct pass {
   float *features[2], *gradient[2], *unit[2], *norm[2], *dunit[2];
   double *loss;
   int64_t step;
-  int shared; /* sublayers that teacher and student compute once */
+  struct optimizer optimizer; /* opened where there are steps to take */
+  int shared;                 /* sublayers that teacher and student compute once */
 };
 
 struct memory_config pass_reference_memory(const struct tower_config *tower) {
@@ -128,7 +129,10 @@ static void step_forward(struct pass *pass) {
   tower_forward(pass->run, &images, pass->features[0]);
 }
 
-static const struct optimizer optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1};
+static void step_optimizer(struct pass *pass) {
+  optimizer_prepare(&pass->optimizer, pass->step++, pass->request.rate);
+  optimizer_step(&pass->optimizer, false);
+}
 
 static void step_distill(struct pass *pass) {
   const struct tower_input images = images_of(pass);
@@ -153,7 +157,7 @@ static void step_distill(struct pass *pass) {
                                                   .dstudent = pass->gradient[0]});
     tower_backward(pass->run, pass->gradient[0], NULL);
   }
-  optimizer_step(&optimizer, pass->student, pass->step++, pass->request.rate, false);
+  step_optimizer(pass);
 }
 
 static struct normalize normalize_call(const struct pass *pass, int side) {
@@ -196,7 +200,7 @@ static void step_contrastive(struct pass *pass) {
   }
   tower_backward(pass->text_run, pass->gradient[1], NULL);
   tower_backward(pass->run, pass->gradient[0], NULL);
-  optimizer_step(&optimizer, model, pass->step++, pass->request.rate, false);
+  step_optimizer(pass);
 }
 
 void pass_step(void *opaque) {
@@ -227,7 +231,9 @@ static enum status open_models(struct pass *pass) {
 
 enum status pass_open(const struct pass_request *request, struct pass **out) {
   struct pass *pass = memory_allocate(sizeof *pass, "pass");
-  *pass = (struct pass){.request = *request, .device = request->device};
+  *pass = (struct pass){.request = *request,
+                        .device = request->device,
+                        .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1}};
   const enum status status = open_models(pass);
   if (status != STATUS_OK) {
     pass_close(pass);
@@ -236,6 +242,8 @@ enum status pass_open(const struct pass_request *request, struct pass **out) {
   open_images(pass);
   open_texts(pass);
   open_features(pass);
+  if (request->kind != PASS_FORWARD)
+    optimizer_open(&pass->optimizer, pass->student);
   *out = pass;
   return STATUS_OK;
 }
@@ -252,6 +260,8 @@ void pass_close(struct pass *pass) {
     device->op->release(device, pass->norm[side]);
     device->op->release(device, pass->dunit[side]);
   }
+  if (pass->optimizer.model)
+    optimizer_close(&pass->optimizer);
   tower_run_release(pass->run);
   tower_run_release(pass->teacher_run);
   tower_run_release(pass->text_run);

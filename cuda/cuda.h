@@ -137,7 +137,7 @@ void cuda_cast(struct device *self, void *to, enum dtype to_dtype, const void *f
                int64_t count);
 void cuda_add(struct device *self, float *y, const float *x, double scale, int64_t count);
 void cuda_clamp(struct device *self, float *x, int64_t count, float low, float high);
-void cuda_sum_of_squares(struct device *self, const float *x, int64_t count, double *result);
+void cuda_adamw_squares(struct device *self, const struct adamw *call);
 void cuda_adamw(struct device *self, const struct adamw *call);
 void cuda_linear(struct device *self, const struct linear *call);
 void cuda_linear_data_gradient(struct device *self, const struct linear_data_gradient *call);

@@ -1,95 +1,109 @@
-/* AdamW and the norm of gradients: one sweep over a slice of the arenas. */
+/* AdamW and the norm of gradients: one sweep over the arenas each, a warp per block of elements, four a lane. */
 #include "cuda/kernel.h"
 
-enum { THREADS = 256, SQUARES_PER_BLOCK = 16384 };
+enum { THREADS = 256, WARPS = THREADS / WARP, V = ADAMW_BLOCK / WARP };
 
+/* A group's settings with the gradients' scale; in shared memory. */
 struct adamw_factors {
-  float beta1, rest1, beta2, rest2, shrink, rate, root_scale, eps;
+  float gradient_scale, shrink, rate, root_scale;
+  bool bf16_state;
+};
+/* What all groups share. */
+struct adamw_betas {
+  float beta1, rest1, beta2, rest2, eps;
 };
 
-/* bf16_state: every value as bf16 would hold it. */
-DEVICE float as_held(const struct adamw *call, float x) {
-  return call->bf16_state ? rounded<bf16>(x) : x;
-}
-
-DEVICE float clip_scale(const struct adamw *call) {
+DEVICE float clip_scale(const struct adamw *call, const struct adamw_group *group) {
   double sum = 0;
-  for (int i = 0; call->clip_norm > 0 && i < call->squares_count; i++)
-    sum += call->squares[i];
-  return call->clip_norm > 0 ? (float)fmin(1.0, call->clip_norm / (sqrt(sum) + 1e-6)) : 1;
+  if (!(group->clip_norm > 0))
+    return 1;
+  for (int i = 0; i < group->clip_count; i++)
+    sum += call->squares[group->clip_first + i];
+  return (float)fmin(1.0, group->clip_norm / (sqrt(sum) + 1e-6));
 }
 
-template <int V> KERNEL void adamw_step(struct adamw call, struct adamw_factors f, int64_t vectors) {
-  const float gradient_scale = clip_scale(&call);
-  for (int64_t i = thread_of_grid(); i < vectors; i += threads_of_grid()) {
+DEVICE float as_held(float x, bool in_bf16) {
+  return in_bf16 ? rounded<bf16>(x) : x;
+}
+
+KERNEL void adamw_step(struct adamw call, struct adamw_betas b) {
+  SHARED_DYNAMIC(struct adamw_factors, factors);
+  for (int n = (int)threadIdx.x; n < call.group_count; n += THREADS) {
+    const struct adamw_group *group = &call.groups[n];
+    factors[n] = {clip_scale(&call, group), group->shrink, group->rate, group->root_scale, group->bf16_state};
+  }
+  block_barrier();
+  for (int64_t block = warp_of_grid(); block < call.count / ADAMW_BLOCK; block += threads_of_grid() / WARP) {
+    const int64_t i = block * ADAMW_BLOCK + lane_of_thread() * V;
     float p[V], g[V], m[V], v[V];
-    load<V>(call.parameter, i * V, p);
-    load<V>(call.gradient, i * V, g);
-    load<V>(call.first_moment, i * V, m);
-    load<V>(call.second_moment, i * V, v);
+    load<V>(call.parameter, i, p);
+    load<V>(call.gradient, i, g);
+    load<V>(call.first_moment, i, m);
+    load<V>(call.second_moment, i, v);
+    const struct adamw_factors f = factors[call.group_of[block]];
 #pragma unroll
     for (int n = 0; n < V; n++) {
-      g[n] = as_held(&call, g[n] * gradient_scale);
-      m[n] = as_held(&call, f.beta1 * m[n] + f.rest1 * g[n]);
-      v[n] = as_held(&call, f.beta2 * v[n] + f.rest2 * g[n] * g[n]);
-      p[n] = as_held(&call, p[n] * f.shrink - f.rate * m[n] / (sqrtf(v[n]) * f.root_scale + f.eps));
+      g[n] = as_held(g[n] * f.gradient_scale, f.bf16_state);
+      m[n] = as_held(b.beta1 * m[n] + b.rest1 * g[n], f.bf16_state);
+      v[n] = as_held(b.beta2 * v[n] + b.rest2 * g[n] * g[n], f.bf16_state);
+      p[n] = as_held(p[n] * f.shrink - f.rate * m[n] / (sqrtf(v[n]) * f.root_scale + b.eps), f.bf16_state);
       g[n] = 0;
     }
-    store<V>(call.first_moment, i * V, m);
-    store<V>(call.second_moment, i * V, v);
-    store<V>(call.parameter, i * V, p);
+    store<V>(call.first_moment, i, m);
+    store<V>(call.second_moment, i, v);
+    store<V>(call.parameter, i, p);
     if (call.compute)
-      store<V>(call.compute, i * V, p);
+      store<V>(call.compute, i, p);
     if (call.zero_gradient)
-      store<V>(call.gradient, i * V, g);
+      store<V>(call.gradient, i, g);
   }
 }
 
 void cuda_adamw(struct device *self, const struct adamw *call) {
-  const struct adamw_factors factors = {(float)call->beta1,
-                                        (float)(1 - call->beta1),
-                                        (float)call->beta2,
-                                        (float)(1 - call->beta2),
-                                        (float)(1 - call->lr * call->decay),
-                                        (float)(call->lr / (1 - pow(call->beta1, (double)call->step))),
-                                        (float)(1 / sqrt(1 - pow(call->beta2, (double)call->step))),
-                                        (float)call->eps};
-  const bool fits = call->count % 4 == 0 &&
-                    aligned(call->parameter, call->gradient, call->first_moment, call->second_moment, call->compute);
-  WITH_VECTOR(4, fits,
-              LAUNCH((adamw_step<V>), blocks_striding(call->count / V, THREADS), THREADS, 0, cuda_from_device(self),
-                     *call, factors, call->count / V));
+  const struct adamw_betas betas = {(float)call->beta1, (float)(1 - call->beta1), (float)call->beta2,
+                                    (float)(1 - call->beta2), (float)call->eps};
+  LAUNCH(adamw_step, blocks_striding(call->count / ADAMW_BLOCK, WARPS), THREADS,
+         (size_t)call->group_count * sizeof(struct adamw_factors), cuda_from_device(self), *call, betas);
 }
 
-/* partial[block] = sum of x^2 of a piece, in fp64 */
-template <int V> KERNEL void square_piece(const float *x, int64_t count, double *partial) {
-  SHARED(double, warp_sums, THREADS / WARP);
-  const int64_t first = (int64_t)blockIdx.x * SQUARES_PER_BLOCK;
-  const int64_t last = first + SQUARES_PER_BLOCK < count ? first + SQUARES_PER_BLOCK : count;
-  double sum = 0;
+/* partial[s][thread block] = its blocks' part of squares[s] */
+KERNEL void square_blocks(struct adamw call, double *partial) {
+  SHARED(double, warp_sums, ADAMW_SQUARES *WARPS);
+  double sums[ADAMW_SQUARES] = {0};
 #pragma unroll 4
-  for (int64_t i = first + (int64_t)threadIdx.x * V; i < last; i += THREADS * V) {
-    float value[V];
-    load<V>(x, i, value);
+  for (int64_t block = warp_of_grid(); block < call.count / ADAMW_BLOCK; block += threads_of_grid() / WARP) {
+    float g[V];
+    load<V>(call.gradient, block * ADAMW_BLOCK + lane_of_thread() * V, g);
+    const int which = call.groups[call.group_of[block]].squares;
+    double square = 0;
 #pragma unroll
     for (int n = 0; n < V; n++)
-      sum += (double)value[n] * value[n];
+      square += (double)g[n] * g[n];
+#pragma unroll
+    for (int s = 0; s < ADAMW_SQUARES; s++)
+      sums[s] += s == which ? square : 0;
   }
-  sum = warp_sum(sum);
-  if (lane_of_thread() == 0)
-    warp_sums[warp_of_thread()] = sum;
+#pragma unroll
+  for (int s = 0; s < ADAMW_SQUARES; s++) {
+    const double sum = warp_sum(sums[s]);
+    if (lane_of_thread() == 0)
+      warp_sums[s * WARPS + warp_of_thread()] = sum;
+  }
   block_barrier();
-  if (threadIdx.x == 0) {
-    for (int i = 1; i < THREADS / WARP; i++)
-      sum += warp_sums[i];
-    partial[blockIdx.x] = sum;
+  if (threadIdx.x < ADAMW_SQUARES) {
+    double sum = 0;
+    for (int w = 0; w < WARPS; w++)
+      sum += warp_sums[(int)threadIdx.x * WARPS + w];
+    partial[threadIdx.x * gridDim.x + blockIdx.x] = sum;
   }
 }
 
-void cuda_sum_of_squares(struct device *self, const float *x, int64_t count, double *result) {
+void cuda_adamw_squares(struct device *self, const struct adamw *call) {
   struct cuda_device *cuda = cuda_from_device(self);
-  const unsigned pieces = blocks_for(count, SQUARES_PER_BLOCK);
-  double *partial = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, pieces * sizeof *partial);
-  WITH_VECTOR(4, count % 4 == 0 && aligned(x), LAUNCH((square_piece<V>), pieces, THREADS, 0, cuda, x, count, partial));
-  cuda_add_total(cuda, partial, pieces, 1, result);
+  const unsigned blocks = blocks_striding(call->count / ADAMW_BLOCK, WARPS);
+  double *partial = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, ADAMW_SQUARES * blocks * sizeof *partial);
+  LAUNCH(square_blocks, blocks, THREADS, 0, cuda, *call, partial);
+  runtime_fill_bytes(cuda, call->squares, 0, ADAMW_SQUARES * sizeof *call->squares);
+  for (int s = 0; s < ADAMW_SQUARES; s++)
+    cuda_add_total(cuda, partial + s * blocks, blocks, 1, call->squares + s);
 }

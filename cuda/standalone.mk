@@ -33,7 +33,7 @@ kernels := $(wildcard src/device/cpu/*_kernel.c) src/device/cpu/kernels.c
 cpu := $(filter-out $(kernels) src/device/cpu/onednn.c,$(wildcard src/device/cpu/*.c))
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 common := $(cuda) $(call object,cuda/standalone.c cuda/standalone_products.c $(wildcard src/base/*.c) \
-  src/device/arena.c $(cpu) $(kernels) $(model:%=src/model/%.c) src/train/optimizer.c bench/pass.c)
+  src/device/arena.c src/device/adamw.c $(cpu) $(kernels) $(model:%=src/model/%.c) src/train/optimizer.c bench/pass.c)
 headers := $(wildcard cuda/*.h src/base/*.h src/device/*.h src/device/cpu/*.h src/model/*.h src/train/optimizer.h \
   bench/*.h tests/conformance.h tests/tiny_model.h tests/emulation/*.h)
 programs := $(addprefix $(BUILD)/,cuda-conformance cuda-models cuda-bench)

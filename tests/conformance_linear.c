@@ -1,5 +1,6 @@
 /* Linear layers: forward, data gradient, weight gradient. */
 #include "conformance.h"
+#include "device/adamw.h"
 #include <math.h>
 
 /* Element [row, column] of W' (y = x W'), of a weight [out, in] or, transposed, [in, out]. */
@@ -203,21 +204,40 @@ static void check_products(struct conformance *c, enum dtype dtype, struct writt
   conformance_check_all(c, what, w->dx, dx, conformance_sum_bound(out, 30 * (double)out));
 }
 
+/* The first step of AdamW for all of count elements, a multiple of ADAMW_BLOCK. */
+static void step_adamw(struct conformance *c, int64_t count, float *parameter, bf16 *compute) {
+  const struct adamw_group group = adamw_group_at(1, 0.1, 0, 0.9, 0.98);
+  const double *zeros = conformance_doubles(c, count);
+  struct tensor *groups = tensor_result(c, DTYPE_F64, (int64_t)(sizeof group / sizeof(double)));
+  c->device->op->copy_in(c->device, groups->data, &group, sizeof group);
+  c->device->op->adamw(c->device,
+                       &(struct adamw){.count = count,
+                                       .group_of = tensor_from(c, DTYPE_I32, count / ADAMW_BLOCK, zeros)->data,
+                                       .groups = groups->data,
+                                       .group_count = 1,
+                                       .parameter = parameter,
+                                       .gradient = tensor_random(c, DTYPE_F32, count, 1)->data,
+                                       .first_moment = tensor_from(c, DTYPE_F32, count, zeros)->data,
+                                       .second_moment = tensor_from(c, DTYPE_F32, count, zeros)->data,
+                                       .compute = compute,
+                                       .beta1 = 0.9,
+                                       .beta2 = 0.98,
+                                       .eps = 1e-6});
+}
+
 /* A weight that changes between products, by every operation that may write one; enough rows for a device to keep a
  * packed copy. */
 static void test_linear_written(struct conformance *c, enum dtype dtype) {
   const struct device_operations *op = c->device->op;
   struct written w = {.rows = 1200, .in = conformance_size(c, 24), .out = conformance_size(c, 24)};
-  const int64_t count = w.in * w.out;
+  const int64_t count = w.in * w.out, padded = (count + ADAMW_BLOCK - 1) / ADAMW_BLOCK * ADAMW_BLOCK;
   conformance_note(c, "in %d out %d", (int)w.in, (int)w.out);
   w.x = tensor_random(c, dtype, w.rows * w.in, 1);
   w.dy = tensor_random(c, dtype, w.rows * w.out, 1);
-  w.weight = tensor_random(c, dtype, count, 1);
+  w.weight = tensor_random(c, dtype, padded, 1);
   w.y = tensor_result(c, DTYPE_F32, w.rows * w.out);
   w.dx = tensor_result(c, DTYPE_F32, w.rows * w.in);
-  struct tensor *other = tensor_random(c, dtype, count, 1), *wide = tensor_random(c, DTYPE_F32, count, 1);
-  float *gradient = tensor_random(c, DTYPE_F32, count, 1)->data, *first = tensor_random(c, DTYPE_F32, count, 1)->data,
-        *second = tensor_from(c, DTYPE_F32, count, conformance_doubles(c, count))->data;
+  struct tensor *other = tensor_random(c, dtype, count, 1), *wide = tensor_random(c, DTYPE_F32, padded, 1);
   check_products(c, dtype, &w, "at first");
   op->copy(c->device, w.weight->data, other->data, (size_t)count * dtype_size(dtype));
   check_products(c, dtype, &w, "after copy");
@@ -229,17 +249,7 @@ static void test_linear_written(struct conformance *c, enum dtype dtype) {
     op->fill(c->device, w.weight->data, count, 0.25f);
     check_products(c, dtype, &w, "after fill");
   }
-  op->adamw(c->device, &(struct adamw){.count = count,
-                                       .step = 1,
-                                       .parameter = dtype == DTYPE_F32 ? w.weight->data : wide->data,
-                                       .gradient = gradient,
-                                       .first_moment = first,
-                                       .second_moment = second,
-                                       .compute = dtype == DTYPE_F32 ? NULL : w.weight->data,
-                                       .lr = 0.1,
-                                       .beta1 = 0.9,
-                                       .beta2 = 0.98,
-                                       .eps = 1e-6});
+  step_adamw(c, padded, dtype == DTYPE_F32 ? w.weight->data : wide->data, dtype == DTYPE_F32 ? NULL : w.weight->data);
   check_products(c, dtype, &w, "after AdamW");
   op->zero(c->device, w.weight->data, (size_t)count * dtype_size(dtype));
   check_products(c, dtype, &w, "after zero");

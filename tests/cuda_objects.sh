@@ -36,7 +36,7 @@ awk '$2 ~ /tensor_(forward|query|key|bag_s)/ {
   }
   END { if (!seen) print "no such kernel" }' "$work/table" >"$work/bad"
 result "attention and small memory tables use tensor cores, ldmatrix and asynchronous copies" "$work/bad"
-awk '$2 ~ /norm_(gradients_)?in_registers|adamw_stepILi4|(bag_sum|bag_dot)I.Li8/ { seen++; if (!$6) print $1, $2 }
+awk '$2 ~ /norm_(gradients_)?in_registers|adamw_step|(bag_sum|bag_dot)I.Li8/ { seen++; if (!$6) print $1, $2 }
   END { if (!seen) print "no such kernel" }' \
   "$work/table" >"$work/bad"
 result "layer norm, AdamW and the memory's reads load 16 bytes at a time" "$work/bad"

@@ -43,17 +43,26 @@ static float *copy_of(struct parameters *list, const struct parameter *parameter
   return values;
 }
 
+static void take_step(struct optimizer *optimizer, struct model *model, int64_t step, double rate, bool want_norm) {
+  optimizer_open(optimizer, model);
+  const uint64_t before = memory_count_allocations();
+  optimizer_prepare(optimizer, step, rate);
+  optimizer_step(optimizer, want_norm);
+  assert_int_equal(memory_count_allocations() - before, 0);
+  optimizer_close(optimizer);
+}
+
 /* Takes one step and compares every element with the formula for the kind's rate and gradient scale; Adam's first step
  * is the rate whatever the gradient, so moments tell the scale. */
-static void expect_step(const struct optimizer *optimizer, double rate, double value_rate, double scale,
-                        double value_scale, enum dtype dtype) {
+static void expect_step(struct optimizer *optimizer, double rate, double value_rate, double scale, double value_scale,
+                        enum dtype dtype) {
   struct stand stand = open_stand(dtype);
   struct parameters *list = &stand.model->parameters;
   float **before = memory_allocate((size_t)list->count * sizeof *before, "values");
   for (int i = 0; i < list->count; i++)
     before[i] = copy_of(list, list->items[i]);
-  double squares[OPTIMIZER_SQUARES];
-  optimizer_step(optimizer, stand.model, 0, rate, true);
+  double squares[ADAMW_SQUARES];
+  take_step(optimizer, stand.model, 0, rate, true);
   device->op->copy_out(device, squares, optimizer->squares, sizeof squares);
   const double norm = sqrt(squares[0] + squares[1]);
   assert_true(fabs(norm - sqrt(stand.values + stand.rest)) < 1e-6 * norm);
@@ -144,7 +153,7 @@ static void only_values_are_kept_in_bf16(void **state) {
   optimizer.bf16_values = true;
   struct stand stand = open_stand(DTYPE_F32);
   struct parameters *list = &stand.model->parameters;
-  optimizer_step(&optimizer, stand.model, 0, 1e-4, false);
+  take_step(&optimizer, stand.model, 0, 1e-4, false);
   for (int i = 0; i < list->count; i++) {
     float *after = copy_of(list, list->items[i]);
     int64_t rounded = 0;
@@ -165,11 +174,11 @@ static void logit_scale_is_clamped(void **state) {
   struct parameters *list = &stand.model->parameters;
   float high = 6, low = -1, after;
   parameter_set(list, stand.model->logit_scale, &high);
-  optimizer_step(&usual, stand.model, 0, 1e-3, false);
+  take_step(&usual, stand.model, 0, 1e-3, false);
   parameter_get(list, stand.model->logit_scale, &after);
   assert_true(after == (float)log(100));
   parameter_set(list, stand.model->logit_scale, &low);
-  optimizer_step(&usual, stand.model, 1, 1e-3, false);
+  take_step(&usual, stand.model, 1, 1e-3, false);
   parameter_get(list, stand.model->logit_scale, &after);
   assert_true(after == 0);
   model_release(stand.model);
@@ -185,7 +194,7 @@ int main(void) {
   };
   if (device_open("cpu", 1, &device) != STATUS_OK)
     fatal("%s", error_message());
-  usual.squares = device->op->allocate(device, OPTIMIZER_SQUARES * sizeof *usual.squares, "squares");
+  usual.squares = device->op->allocate(device, ADAMW_SQUARES * sizeof *usual.squares, "squares");
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   device->op->release(device, usual.squares);
   device_close(device);

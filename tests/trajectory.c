@@ -130,8 +130,7 @@ static enum status open_session(struct session *session, const struct command *c
                                   strstr(command->folder, "parity") ? "../clip/open_clip_config.json"
                                                                     : "../clip_b/open_clip_config.json",
                                   "teacher.safetensors", "all");
-  session->loss =
-      session->device->op->allocate(session->device, (1 + OPTIMIZER_SQUARES) * sizeof *session->loss, "loss");
+  session->loss = session->device->op->allocate(session->device, (1 + ADAMW_SQUARES) * sizeof *session->loss, "loss");
   return STATUS_OK;
 }
 
@@ -149,12 +148,12 @@ static bool check_loss(struct session *session, int64_t step, double wanted) {
 
 static bool run_steps(struct session *session, const struct command *command, const struct safetensors *file,
                       int64_t steps) {
-  const struct optimizer optimizer = {.squares = session->loss + 1,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.98,
-                                      .eps = 1e-6,
-                                      .weight_decay = command->student ? 0.1 : 0.2,
-                                      .clip_norm = command->student ? 0 : 1};
+  struct optimizer optimizer = {.squares = session->loss + 1,
+                                .beta1 = 0.9,
+                                .beta2 = 0.98,
+                                .eps = 1e-6,
+                                .weight_decay = command->student ? 0.1 : 0.2,
+                                .clip_norm = command->student ? 0 : 1};
   float *losses = fixture_floats(file, command->student ? "steps.loss" : "out.loss", NULL),
         *rates = command->student ? NULL : fixture_floats(file, "in.lr", NULL);
   struct network network = {.model = session->model, .device = session->device};
@@ -162,6 +161,7 @@ static bool run_steps(struct session *session, const struct command *command, co
   struct reducer *reducer = reducer_open(session->model, RANKS_ON_HOST, 4096, true);
   struct objective objective;
   struct step_timing timing = {0};
+  optimizer_open(&optimizer, session->model);
   bool good = (command->student ? objective_open_distill(session, &objective)
                                 : objective_open_contrastive(session, &objective)) == STATUS_OK;
   for (int64_t step = 0; step < steps && good; step++) {
@@ -169,11 +169,13 @@ static bool run_steps(struct session *session, const struct command *command, co
     objective.gradients(objective.state, session, reducer, step, &timing);
     reducer_finish(reducer);
     good = check_loss(session, step, (double)losses[step]);
-    optimizer_step(&optimizer, session->model, step, rates ? (double)rates[step] : 5e-3, false);
+    optimizer_prepare(&optimizer, step, rates ? (double)rates[step] : 5e-3);
+    optimizer_step(&optimizer, false);
   }
   if (good)
     network_expect_moved(&network, start, file, command->student ? "steps.after." : "after.");
   objective.close(objective.state);
+  optimizer_close(&optimizer);
   reducer_close(reducer);
   memory_release(start);
   memory_release(losses);

@@ -307,19 +307,30 @@ struct contrastive {
   float *dimages, *dtexts, *dlogit_scale;
 };
 
-/* AdamW over a slice (methods 2.2): with t = step (from 1), n^2 = squares[0] + squares[1] + ... (fp64, on the device),
- * g = gradient * (clip_norm > 0 ? min(1, clip_norm / (n + 1e-6)) : 1):
+/* AdamW over arenas (methods 2.2) in one sweep. Each block of ADAMW_BLOCK elements belongs to a group of settings; with
+ * n^2 = the squares that the group names (fp64), g = gradient * (clip_norm > 0 ? min(1, clip_norm / (n + 1e-6)) : 1),
+ * t the step from 1 on:
  *   p *= 1 - lr*decay; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps).
- * compute (NULL: none) receives the bf16 copy. gradient is zeroed when `zero_gradient`. `bf16_state` rounds g, m, v and
- * p to bf16 as each is made (held widened): a table without a master in fp32 (methods 1.8). */
+ * What changes from step to step lies on the device, so that the call stays the same (device/adamw.h makes it). */
+enum { ADAMW_BLOCK = 128, ADAMW_SQUARES = 2, ADAMW_GROUPS_MAX = 1024 };
+struct adamw_group {
+  float shrink, rate, root_scale; /* 1 - lr*decay; lr/(1-b1^t); 1/sqrt(1-b2^t) */
+  bool bf16_state;                /* rounds g, m, v and p to bf16 as each is made (held widened): a table without a
+                                     master in fp32 (methods 1.8) */
+  int squares;                    /* which of them its gradient belongs to */
+  int clip_first, clip_count;     /* the squares that add up to n^2 */
+  double clip_norm;               /* 0: off, and they are not read */
+};
 struct adamw {
-  int64_t count, step;
-  float *parameter, *gradient, *first_moment, *second_moment;
-  bf16 *compute;
-  double lr, beta1, beta2, eps, decay, clip_norm;
-  const double *squares; /* [squares_count]; not read when clip_norm is 0 */
-  int squares_count;
-  bool zero_gradient, bf16_state;
+  int64_t count;                    /* a multiple of ADAMW_BLOCK */
+  const uint16_t *group_of;         /* [count / ADAMW_BLOCK] on the device */
+  const struct adamw_group *groups; /* [group_count] on the device */
+  int group_count;
+  float *parameter, *gradient, *first_moment, *second_moment; /* on 16 bytes */
+  bf16 *compute;                                              /* receives the bf16 copy; NULL: none */
+  double beta1, beta2, eps;
+  double *squares;    /* [ADAMW_SQUARES] on the device */
+  bool zero_gradient; /* once it is used */
 };
 
 enum { DEVICE_LANES = 2 };
@@ -350,8 +361,6 @@ struct device_operations {
                int64_t count);
   void (*add)(struct device *self, float *y, const float *x, double scale, int64_t count); /* y += scale x */
   void (*clamp)(struct device *self, float *x, int64_t count, float low, float high);      /* NaN stays */
-  void (*sum_of_squares)(struct device *self, const float *x, int64_t count,
-                         double *result); /* *result += ; on the device */
   void (*synchronize)(struct device *self);
   /* A stretch of calls that is the same whenever `key`, not 0, is: shapes, pointers, values. True: the device has done
    * all of it again by itself, and the caller leaves it out; else the caller goes through it and ends it with submit.
@@ -396,6 +405,8 @@ struct device_operations {
   void (*normalize_backward)(struct device *self, const struct normalize *call);
   void (*distill)(struct device *self, const struct distill *call);
   void (*contrastive)(struct device *self, const struct contrastive *call);
+  /* squares[s] = the sum of gradient^2 over the groups with `squares` s. */
+  void (*adamw_squares)(struct device *self, const struct adamw *call);
   void (*adamw)(struct device *self, const struct adamw *call);
 
   /* What tells this device from others in the cluster; a processor's memory is one device to all its ranks. */

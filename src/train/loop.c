@@ -41,7 +41,7 @@ struct step_sums {
   double loss, waiting, reducing, bad, seen, empty;
 };
 
-static void open_schedule(struct loop *loop) {
+static void open_optimizer(struct loop *loop) {
   const struct session *session = loop->session;
   const struct optim_settings *optim = &session->settings->optim;
   const struct memory_settings *memory = &session->settings->memory;
@@ -62,6 +62,7 @@ static void open_schedule(struct loop *loop) {
                                      .cooldown_end = optim->cooldown_end};
   loop->value_schedule = loop->schedule;
   loop->value_schedule.base = memory->value_lr;
+  optimizer_open(&loop->optimizer, session->model);
 }
 
 static const char *monitored_metric(const struct session *session) {
@@ -86,7 +87,7 @@ static enum status restore(struct loop *loop) {
 static enum status open_loop(struct loop *loop, struct session *session, const struct objective *objective,
                              bool short_captions) {
   *loop = (struct loop){.session = session, .objective = objective};
-  open_schedule(loop);
+  open_optimizer(loop);
   TRY(restore(loop));
   TRY(choices_save(session));
   loop->reducer = reducer_open(session->model, session->ranks, BUCKET_BYTES, session->settings->debug.overlap);
@@ -107,6 +108,7 @@ static enum status open_loop(struct loop *loop, struct session *session, const s
 
 static void close_loop(struct loop *loop) {
   validation_close(loop->validation);
+  optimizer_close(&loop->optimizer);
   reducer_close(loop->reducer);
   if (loop->writer)
     checkpoint_writer_close(loop->writer);
@@ -132,8 +134,8 @@ static void update(struct loop *loop, bool want_norm) {
   if (loop->value_schedule.base > 0)
     loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, step);
   device->op->range_begin(device, "optimizer");
-  optimizer_step(&loop->optimizer, loop->session->model, loop->progress.updates, schedule_rate(&loop->schedule, step),
-                 want_norm);
+  optimizer_prepare(&loop->optimizer, loop->progress.updates, schedule_rate(&loop->schedule, step));
+  optimizer_step(&loop->optimizer, want_norm);
   device->op->range_end(device);
 }
 
@@ -161,8 +163,8 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
                              .bad = (double)loader_bad_samples(session->loader),
                              .seen = (double)loader_samples(session->loader),
                              .empty = (double)session->rows_without_sample};
-  double results[1 + OPTIMIZER_SQUARES];
-  device->op->copy_out(device, results, session->loss, (reports ? 1 + OPTIMIZER_SQUARES : 1) * sizeof *results);
+  double results[1 + ADAMW_SQUARES];
+  device->op->copy_out(device, results, session->loss, (reports ? 1 + ADAMW_SQUARES : 1) * sizeof *results);
   sums->loss = results[0] / loop->objective->loss_factor;
   comm_all_reduce(sums, sizeof *sums / sizeof(double), DTYPE_F64, COMM_SUM);
   TRY(check_bad_samples(loop, sums));

@@ -7,7 +7,6 @@
 #include "report/report.h"
 #include "train/bad_samples.h"
 #include "train/choices.h"
-#include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/snapshot.h"
 #include <stdlib.h>
@@ -291,8 +290,7 @@ enum status session_open_training_data(struct session *session, bool short_capti
   TRY(comm_agree(plan_batches(session)));
   TRY(plan_inputs(session, short_captions, tokens));
   session_open_micro_batches(session, short_captions, tokens);
-  session->loss =
-      session->device->op->allocate(session->device, (1 + OPTIMIZER_SQUARES) * sizeof *session->loss, "loss");
+  session->loss = session->device->op->allocate(session->device, (1 + ADAMW_SQUARES) * sizeof *session->loss, "loss");
   report_message("global batch %lld = %d per rank x %lld accumulated x %d ranks; %lld steps per epoch, %lld in all",
                  (long long)session->global_batch, session->batch, (long long)session->accumulation, comm_size(),
                  (long long)session->steps_per_epoch, (long long)session->total_steps);

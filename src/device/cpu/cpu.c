@@ -152,7 +152,6 @@ static const struct device_operations cpu_operations = {
     .cast = cpu_cast,
     .add = cpu_add,
     .clamp = cpu_clamp,
-    .sum_of_squares = cpu_sum_of_squares,
     .activation = cpu_activation,
     .activation_backward = cpu_activation_backward,
     .norm = cpu_norm,
@@ -167,6 +166,7 @@ static const struct device_operations cpu_operations = {
     .distill = cpu_distill,
     .contrastive = cpu_contrastive,
     .adamw = cpu_adamw,
+    .adamw_squares = cpu_adamw_squares,
     .close = cpu_close,
 };
 

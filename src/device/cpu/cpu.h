@@ -98,8 +98,8 @@ void cpu_cast(struct device *self, void *to, enum dtype to_dtype, const void *fr
               int64_t count);
 void cpu_add(struct device *self, float *y, const float *x, double scale, int64_t count);
 void cpu_clamp(struct device *self, float *x, int64_t count, float low, float high);
-void cpu_sum_of_squares(struct device *self, const float *x, int64_t count, double *result);
 void cpu_adamw(struct device *self, const struct adamw *call);
+void cpu_adamw_squares(struct device *self, const struct adamw *call);
 void cpu_linear(struct device *self, const struct linear *call);
 void cpu_linear_data_gradient(struct device *self, const struct linear_data_gradient *call);
 void cpu_linear_weight_gradient(struct device *self, const struct linear_weight_gradient *call);

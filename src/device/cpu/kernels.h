@@ -15,6 +15,7 @@ struct norm_sums {
 /* What AdamW's formula needs of a step, in fp32. */
 struct adamw_factors {
   float gradient_scale, beta1, rest1, beta2, rest2, shrink, rate, root_scale, eps;
+  bool bf16_state;
 };
 
 /* X(name, arguments). Counts and firsts are elements or rows as named; partial sums are ADDED to. */

@@ -46,7 +46,7 @@ static inline void adamw_elements(const struct adamw *call, const struct adamw_f
 
 void CPU_KERNEL(cpu_kernel_adamw)(const struct adamw *call, const struct adamw_factors *f, int64_t first,
                                   int64_t count) {
-  if (call->bf16_state)
+  if (f->bf16_state)
     adamw_elements(call, f, first, count, true);
   else
     adamw_elements(call, f, first, count, false);

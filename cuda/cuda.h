@@ -22,6 +22,7 @@ extern "C" {
 #define CUDA_CHECK(call) cuda_check_at(__FILE__, __LINE__, call, #call)
 void cuda_check_at(const char *file, int line, cudaError_t error, const char *what);
 void cuda_allow_shared(const void *kernel, size_t bytes);
+bool cuda_is_done(cudaEvent_t event);
 #endif
 /* A kernel may have 48 KiB of shared memory, its own arrays included; one with more dynamic memory than this asks for
  * it (cuda_allow_shared), which leaves 16 KiB for the arrays. */

@@ -22,12 +22,10 @@ static uint64_t start(struct device *self, void *to, const void *from, size_t by
 
 static bool done(struct device *self, uint64_t number, bool wait) {
   const cudaEvent_t event = cuda_from_device(self)->downloads->done[number % EVENTS];
-  const cudaError_t error = cudaEventQuery(event);
-  if (error != cudaSuccess && error != cudaErrorNotReady)
-    CUDA_CHECK(error);
-  if (error == cudaErrorNotReady && wait)
+  const bool now = cuda_is_done(event);
+  if (!now && wait)
     CUDA_CHECK(cudaEventSynchronize(event));
-  return error == cudaSuccess || wait;
+  return now || wait;
 }
 
 static const struct device_downloads table = {.start = start, .done = done};

@@ -14,6 +14,16 @@ void cuda_allow_shared(const void *kernel, size_t bytes) {
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
 }
 
+/* "Not ready" is no error, but stays behind as the thread's last one, which the next launch would be taken for. */
+bool cuda_is_done(cudaEvent_t event) {
+  const cudaError_t error = cudaEventQuery(event);
+  if (error == cudaErrorNotReady)
+    (void)cudaGetLastError();
+  else
+    CUDA_CHECK(error);
+  return error == cudaSuccess;
+}
+
 KERNEL void probe(void) {
 }
 

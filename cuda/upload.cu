@@ -87,11 +87,8 @@ void runtime_upload_again(struct cuda_device *cuda, int lane) {
 }
 
 bool runtime_upload_wait(struct cuda_device *cuda, int lane) {
-  const cudaError_t error = cudaEventQuery(cuda->uploads->arrived[lane]);
-  if (error == cudaSuccess)
+  if (cuda_is_done(cuda->uploads->arrived[lane]))
     return false;
-  if (error != cudaErrorNotReady)
-    CUDA_CHECK(error);
   CUDA_CHECK(cudaEventSynchronize(cuda->uploads->arrived[lane]));
   return true;
 }

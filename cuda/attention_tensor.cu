@@ -113,6 +113,22 @@ template <int D> DEVICE void fetch_stage(bf16 *tiles, const struct stage *stage,
   copy_commit();
 }
 
+/* The stage of a tile, when it is there for all; the next one is on its way where there are two STAGES. The first one
+ * was asked for before. */
+template <int D, int STAGES>
+DEVICE const bf16 *arrive_stage(bf16 *stages, const struct stage *stage, int tile, int begin, int tiles) {
+  constexpr int STAGE_ELEMENTS = 2 * TILE * (D + PIECE);
+  if (STAGES == 1 && tile > begin)
+    fetch_stage<D>(stages, stage, tile);
+  if (STAGES == 2 && tile + 1 < tiles)
+    fetch_stage<D>(stages + (tile + 1 - begin) % 2 * STAGE_ELEMENTS, stage, tile + 1);
+  else if (STAGES == 2)
+    copy_commit();
+  copy_wait<STAGES - 1>();
+  block_barrier();
+  return stages + (tile - begin) % STAGES * STAGE_ELEMENTS;
+}
+
 /* Scores of keys that their query does not see. */
 DEVICE void mask_tile(float score[][4], const int *visible, int key) {
   const int t = lane_of_thread() % 4;
@@ -178,15 +194,9 @@ template <int D> KERNEL_THREADS(THREADS, D <= 64 ? 3 : 2) void tensor_forward(st
   float out[D / 8][4], largest[2] = {MASKED, MASKED}, sum[2] = {0, 0};
   clear_fragments<D / 8>(out);
   for (int tile = 0; tile < tiles; tile++) {
-    if (tile + 1 < tiles)
-      fetch_stage<D>(stages + (tile + 1) % 2 * 2 * TILE_ELEMENTS, &stage, tile + 1);
-    else
-      copy_commit();
-    copy_wait<1>();
-    block_barrier();
+    const bf16 *keys = arrive_stage<D, 2>(stages, &stage, tile, 0, tiles);
     if (tile == 0)
       hold(&queries);
-    const bf16 *keys = stages + tile % 2 * 2 * TILE_ELEMENTS;
     const int limit = seen - tile * TILE;
     if (limit > 0) {
       float score[TILE / 8][4];
@@ -251,7 +261,10 @@ DEVICE void query_terms(const struct attention *call, const struct head *head, i
   }
 }
 
-/* dq, and D of each query. Shared memory: queries, douts, then two stages of keys and values. */
+/* Stages of a backward kernel: what all GPUs have is 99 KiB for a block. */
+template <int D> static constexpr int BACKWARD_STAGES = D <= 80 ? 2 : 1;
+
+/* dq, and D of each query. Shared memory: queries, douts, then the stages of keys and values. */
 template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct attention call, float *mean_of) {
   SHARED_DYNAMIC(bf16, memory);
   constexpr int TILE_ELEMENTS = TILE * (D + PIECE);
@@ -282,17 +295,12 @@ template <int D> KERNEL_THREADS(THREADS, 2) void tensor_query_gradients(struct a
   };
   clear_fragments<D / 8>(dq);
   for (int tile = 0; tile < tiles; tile++) {
-    if (tile + 1 < tiles)
-      fetch_stage<D>(stages + (tile + 1) % 2 * 2 * TILE_ELEMENTS, &stage, tile + 1);
-    else
-      copy_commit();
-    copy_wait<1>();
-    block_barrier();
+    const bf16 *keys = arrive_stage<D, BACKWARD_STAGES<D>>(stages, &stage, tile, 0, tiles);
+    const bf16 *values = keys + TILE_ELEMENTS;
     if (tile == 0) {
       hold(&queries);
       hold(&douts);
     }
-    const bf16 *keys = stages + tile % 2 * 2 * TILE_ELEMENTS, *values = keys + TILE_ELEMENTS;
 #pragma unroll 1
     for (int group = 0; group < TILE && tile * TILE + group < seen; group += GROUP) {
       float p[GROUP / 8][4], dp[GROUP / 8][4];
@@ -333,7 +341,7 @@ DEVICE void differentiate_columns(const struct columns *columns, float p[][4], f
     }
 }
 
-/* dk and dv. Shared memory: keys, values, then two stages of queries and douts. */
+/* dk and dv. Shared memory: keys, values, then the stages of queries and douts. */
 template <int D>
 KERNEL_THREADS(THREADS, D <= 64 ? 2 : 1)
 void tensor_key_gradients(struct attention call, const float *mean_of) {
@@ -366,17 +374,12 @@ void tensor_key_gradients(struct attention call, const float *mean_of) {
   clear_fragments<D / 8>(dk);
   clear_fragments<D / 8>(dv);
   for (int tile = begin; tile < tiles; tile++) {
-    if (tile + 1 < tiles)
-      fetch_stage<D>(stages + (tile + 1 - begin) % 2 * 2 * TILE_ELEMENTS, &stage, tile + 1);
-    else
-      copy_commit();
-    copy_wait<1>();
-    block_barrier();
+    const bf16 *queries = arrive_stage<D, BACKWARD_STAGES<D>>(stages, &stage, tile, begin, tiles);
+    const bf16 *douts = queries + TILE_ELEMENTS;
     if (tile == begin) {
       hold(&keys);
       hold(&values);
     }
-    const bf16 *queries = stages + (tile - begin) % 2 * 2 * TILE_ELEMENTS, *douts = queries + TILE_ELEMENTS;
 #pragma unroll 1
     for (int group = 0; exists && group < TILE; group += GROUP) {
       const int query = tile * TILE + group, limit = (int)call.queries - query;
@@ -436,9 +439,9 @@ void attention_tensor_forward(struct cuda_device *cuda, const struct attention *
 
 void attention_tensor_backward(struct cuda_device *cuda, const struct attention *call, float *mean_of) {
   WITH_WIDTH(call->head_width, {
-    LAUNCH((tensor_query_gradients<D>), attention_blocks(call, call->queries, TILE), THREADS, tile_bytes(D, 6), cuda,
-           *call, mean_of);
-    LAUNCH((tensor_key_gradients<D>), attention_blocks(call, call->tokens, TILE), THREADS, tile_bytes(D, 6), cuda,
-           *call, mean_of);
+    LAUNCH((tensor_query_gradients<D>), attention_blocks(call, call->queries, TILE), THREADS,
+           tile_bytes(D, 2 + 2 * BACKWARD_STAGES<D>), cuda, *call, mean_of);
+    LAUNCH((tensor_key_gradients<D>), attention_blocks(call, call->tokens, TILE), THREADS,
+           tile_bytes(D, 2 + 2 * BACKWARD_STAGES<D>), cuda, *call, mean_of);
   });
 }

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <vector>
 
-enum { LANES = 32, THREADS_MAX = 1024, SHARED_BYTES_MAX = 227 * 1024, COPY_BYTES = 16 };
+/* Compute capability 8.0 has 163 KiB of shared memory for a block, 8.6, 8.9 and 12.0 have 99, 9.0 has 227. */
+enum { LANES = 32, THREADS_MAX = 1024, SHARED_BYTES_MAX = 99 * 1024, COPY_BYTES = 16 };
 enum thread_state { THREAD_READY, THREAD_IN_OPERATION, THREAD_AT_BARRIER, THREAD_ENDED };
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;

@@ -34,8 +34,15 @@ static struct {
   const char *(*ncclGetLastError)(ncclComm_t);
 } nccl;
 
+/* A MIG instance says so in its name. It has an identity and memory of its own, but NCCL goes by the PCI bus: ranks on
+ * two instances of one GPU would find themselves refused, and those on other GPUs wait for them. */
+static bool is_part_of_gpu(const struct cuda_device *cuda) {
+  struct cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, cuda->number));
+  return strstr(properties.name, " MIG ") != NULL;
+}
+
 static enum status load(struct device *self) {
-  (void)self;
   const struct {
     const char *name;
     void *to;
@@ -47,6 +54,8 @@ static enum status load(struct device *self) {
               {"ncclCommDestroy", &nccl.ncclCommDestroy},
               {"ncclGetErrorString", &nccl.ncclGetErrorString},
               {"ncclGetLastError", &nccl.ncclGetLastError}};
+  if (is_part_of_gpu(cuda_from_device(self)))
+    return error_set(STATUS_SYSTEM, "NCCL takes a part of a GPU (MIG) for all of it");
   void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
   if (!library)
     return error_set(STATUS_SYSTEM, "NCCL does not load: %s", dlerror());

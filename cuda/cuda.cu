@@ -88,10 +88,13 @@ static void cuda_close(struct device *self) {
   memory_release(cuda);
 }
 
+/* A new block begins as NaN: what reads it too early shows, and compute-sanitizer, which does not see what libraries
+ * write, takes it for initialised. */
 void *cuda_scratch(struct cuda_device *cuda, enum cuda_scratch_slot slot, size_t bytes) {
   if (bytes > cuda->scratch[slot].bytes) {
     graphs_retire(cuda, cuda->scratch[slot].block);
     cuda->scratch[slot].block = runtime_allocate(cuda, bytes, "CUDA scratch");
+    runtime_fill_bytes(cuda, cuda->scratch[slot].block, 0xff, bytes);
     cuda->scratch[slot].bytes = bytes;
   }
   return cuda->scratch[slot].block;

@@ -175,10 +175,12 @@ static void choose(struct cuda_device *cuda, struct choice *choice, const struct
   set_algorithm(choice, &proposals[0].algo, 0);
   if (count == 1)
     return;
-  if (cudaMalloc(&trial, elements * (size_t)key[CHOICE_C_BITS] / 8 + 256) != cudaSuccess) {
+  const size_t bytes = elements * (size_t)key[CHOICE_C_BITS] / 8 + 256;
+  if (cudaMalloc(&trial, bytes) != cudaSuccess) {
     (void)cudaGetLastError();
     return;
   }
+  runtime_fill_bytes(cuda, trial, 0, bytes);
   void *c = (char *)trial + (uintptr_t)call->c % 256;
   float best = -1;
   for (int i = 0; i < count; i++) {

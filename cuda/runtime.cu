@@ -41,11 +41,12 @@ enum status runtime_open(int local_rank, struct cuda_device *cuda) {
       (error = cudaGetDeviceProperties(&properties, number)) != cudaSuccess)
     return error_set(STATUS_SYSTEM, "GPU %d does not answer: %s", number, cudaGetErrorString(error));
   struct cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, (const void *)probe) != cudaSuccess)
+  if ((error = cudaFuncGetAttributes(&attributes, (const void *)probe)) != cudaSuccess)
     return error_set(STATUS_SYSTEM,
-                     "GPU %d (%s) has compute capability %d.%d, for which this build has no code; configure with "
-                     "CUDA_ARCHITECTURES=%d%d",
-                     number, properties.name, properties.major, properties.minor, properties.major, properties.minor);
+                     "GPU %d (%s, compute capability %d.%d) does not run this build: %s; it may have no code for it, "
+                     "then configure with CUDA_ARCHITECTURES=%d%d",
+                     number, properties.name, properties.major, properties.minor, cudaGetErrorString(error),
+                     properties.major, properties.minor);
   if ((error = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) != cudaSuccess)
     return error_set(STATUS_SYSTEM, "GPU %d (%s): %s", number, properties.name, cudaGetErrorString(error));
   cuda->number = number;
@@ -72,8 +73,10 @@ void *runtime_allocate(struct cuda_device *cuda, size_t bytes, const char *label
           total, cudaGetErrorString(error));
   }
   cuda->device.counts.allocations++;
-  if (memory_is_poisoned())
+  if (memory_is_poisoned()) { /* before other streams may write there */
     runtime_fill_bytes(cuda, block, 0xff, bytes);
+    runtime_synchronize(cuda);
+  }
   return block;
 }
 

@@ -52,8 +52,9 @@ void *runtime_allocate_pinned(struct cuda_device *cuda, size_t bytes, const char
   return block;
 }
 
+/* What was fetched ahead of a run's end may be under way. */
 void runtime_release_pinned(struct cuda_device *cuda, void *block) {
-  (void)cuda;
+  CUDA_CHECK(cudaStreamSynchronize(cuda->uploads->stream));
   CUDA_CHECK(cudaFreeHost(block));
 }
 

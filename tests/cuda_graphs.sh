@@ -40,17 +40,25 @@ none_allocated() {
   sed -n 's/.*"train\/allocations":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" |
     awk 'NR > 1 { sum += $1 } END { print NR, "reports", sum + 0, "allocations"; exit NR < 7 || sum > 0 }'
 }
-replayed() { # replayed DIRECTORY REPLAYS: so many in each of the last steps, and one wait
-  [ "$(value "$1" device_replays)" = "$2" ] && [ "$(value "$1" device_waits)" = 1.0 ] || {
+# replayed DIRECTORY REPLAYS: so many in each of the last steps, and one wait; a GPU may be slower with an upload, three
+# micro-batches' at most, than the host is with what comes before the next
+replayed() {
+  [ "$(value "$1" device_replays)" = "$2" ] &&
+    awk -v waits="$(value "$1" device_waits)" -v most="${CUDA_MODULE:+4}" \
+      'BEGIN { exit !(waits >= 1 && waits <= (most ? most : 1)) }' || {
     grep 'train/loss' "$1/metrics.jsonl" | tail -n 1
     return 1
   }
+}
+give_products() { # give_products FROM TO: a GPU chooses by timing
+  mkdir -p "$2" && cp "$1/products.txt" "$2"
 }
 both() { # both STAGE RANKS BATCH REPLAYS DIRECTORY [options]
   both_stage=$1 both_ranks=$2 both_batch=$3 both_replays=$4 both_directory=$5
   shift 5
   ok "$both_directory: with graphs" run "$both_directory" "$both_ranks" "$both_stage" \
     --set data.batch_size="$both_batch" "$@"
+  give_products "$both_directory" "$both_directory.plain"
   ok "$both_directory: without" run "$both_directory.plain" "$both_ranks" "$both_stage" \
     --set data.batch_size="$both_batch" --set debug.graphs=.false. "$@"
   ok "$both_directory: the same bits" same_weights "$both_directory" "$both_directory.plain"
@@ -65,6 +73,7 @@ both distill 1 4 6 distill_accumulated
 both distill 2 3 0 distill_two
 both finetune 1 12 4 finetune
 ok "fine-tuning on two ranks, accumulated: with graphs" run two 2 finetune --set data.batch_size=3
+give_products two two.plain
 ok "without" run two.plain 2 finetune --set data.batch_size=3 --set debug.graphs=.false.
 ok "the same bits" same_weights two two.plain
 ok "no step allocates" none_allocated two

@@ -96,6 +96,8 @@ mkdir spoil && tar xf "$world/train-000000.tar" -C spoil
 names() { (cd spoil && ls ./*."$1" | sed 's,^./,,'); }
 (cd spoil && tar cf ../captions.tar -- *.txt)
 ok "a shard without pictures" shards "$PWD/captions.tar" 1 'no sample with an image and a caption'
+mkfifo pipe.tar
+ok "a pipe for a shard" shards "$PWD/pipe.tar" 1 'not a regular file'
 printf 'not gzip' >bad.bpe.gz
 ok "a vocabulary that is not gzip" set_key "data.vocabulary='$PWD/bad.bpe.gz'" 1 bad.bpe.gz
 head -c 300 "$world/vocabulary.bpe.gz" >cut.bpe.gz

@@ -238,8 +238,10 @@ static void test_file(void **state) {
   assert_int_equal(file_make_directories(directory), STATUS_OK);
   assert_int_equal(file_write_atomic(path, "hello", 5), STATUS_OK);
   assert_int_equal(file_write_atomic(path, "hello world", 11), STATUS_OK);
-  char *pipe = text_join_path(directory, "pipe"); /* what is no file is not replaced by one */
+  char *pipe = text_join_path(directory, "pipe"); /* what is no file is not replaced by one, nor waited for */
+  struct file_map map;
   assert_int_equal(mkfifo(pipe, 0600), 0);
+  assert_int_equal(file_map(pipe, &map), STATUS_INPUT);
   assert_int_equal(file_write_atomic(pipe, "hello", 5), STATUS_SYSTEM);
   assert_int_equal(unlink(pipe), 0);
   memory_release(pipe);
@@ -251,7 +253,6 @@ static void test_file(void **state) {
   assert_int_equal(file_stat(path, &size, &modified), STATUS_OK);
   assert_int_equal(size, 11);
   assert_true(fabs((double)modified * 1e-9 - clock_wall_seconds()) < 60);
-  struct file_map map;
   assert_int_equal(file_map(path, &map), STATUS_OK);
   assert_memory_equal(map.data, "hello world", 11);
   file_unmap(&map);

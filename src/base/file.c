@@ -164,7 +164,7 @@ static enum status map_open_file(int file, const char *path, struct file_map *ma
 
 enum status file_map(const char *path, struct file_map *map) {
   *map = (struct file_map){0};
-  int file = open(path, O_RDONLY | O_CLOEXEC);
+  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
   if (file < 0)
     return error_set(STATUS_INPUT, "cannot open %s: %s", path, strerror(errno));
   enum status status = map_open_file(file, path, map);

@@ -7,10 +7,12 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SUFFIXES_LIMIT = 65535, NOTES_LIMIT = 1000, READ_BYTES = 65536 };
@@ -231,11 +233,13 @@ enum status index_build(const char *tar, struct index *index) {
   struct builder b = {.tar = tar};
   int64_t modified_ns;
   TRY(file_stat(tar, &b.tar_bytes, &modified_ns));
-  int file = open(tar, O_RDONLY | O_CLOEXEC);
-  if (file < 0 || file_is_directory(tar)) {
-    if (file >= 0)
-      close(file);
-    return error_set(STATUS_INPUT, "cannot read the shard %s", tar);
+  int file = open(tar, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat facts;
+  if (file < 0)
+    return error_set(STATUS_INPUT, "cannot read the shard %s: %s", tar, strerror(errno));
+  if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+    close(file);
+    return error_set(STATUS_INPUT, "the shard %s is not a regular file", tar);
   }
   struct archive *archive = archive_read_new();
   enum status status = walk(&b, archive, file);

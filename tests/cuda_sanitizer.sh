@@ -1,8 +1,8 @@
 #!/bin/sh
 # The conformance test on a GPU under each tool of compute-sanitizer. Kernels of cuBLASLt and of CUB's sort are not
-# looked at: some of their shared-memory exchanges are taken for races, and they read what nobody wrote where it does not
-# matter. Nor are errors that calls of CUDA return: libraries ask for functions that a driver may lack, and the program
-# checks its own. TEST_CONFORMANCE names another build of the test.
+# looked at: some of their shared-memory exchanges are taken for races, and they read what nobody wrote where it does
+# not matter. Nor are errors that calls of CUDA return: libraries ask for functions that a driver may lack, and the
+# program checks its own. TEST_CONFORMANCE names another build of the test.
 . "${top_srcdir:-.}/tests/cuda_module.sh"
 sanitizer=${COMPUTE_SANITIZER:-$(command -v compute-sanitizer ||
   ls "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer" 2>/dev/null)}

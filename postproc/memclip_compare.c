@@ -2,8 +2,8 @@
 #include <config.h>
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "base/text.h"
-#include "option.h"
 #include "paired.h"
 #include <argp.h>
 #include <inttypes.h>

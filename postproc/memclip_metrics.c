@@ -1,8 +1,8 @@
 /* memclip-metrics: retrieval results of features files, side by side, with bootstrap intervals. */
 #include <config.h>
-#include "option.h"
 #include "result_figures.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "base/text.h"
 #include <argp.h>
 #include <inttypes.h>

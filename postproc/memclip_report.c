@@ -2,11 +2,11 @@
 #include <config.h>
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "io/store.h"
 #include "report.h"
 #include <argp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char *argp_program_version = "memclip-report " PACKAGE_VERSION;
@@ -52,14 +52,6 @@ struct command {
   int queries, draws;
 };
 
-static int parse_count(const char *argument, const char *name, struct argp_state *state) {
-  char *end;
-  long value = strtol(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < 0 || value > COUNT_MAX)
-    argp_error(state, "--%s: '%s' is not a number from 0 to %d", name, argument, COUNT_MAX);
-  return (int)value;
-}
-
 static void add_shards(struct command *command, char *argument, struct argp_state *state) {
   if (command->shard_count == PATTERNS_MAX)
     argp_error(state, "--images: more than %d; use a brace list", PATTERNS_MAX);
@@ -77,10 +69,10 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     add_shards(command, argument, state);
     return 0;
   case OPTION_QUERIES:
-    command->queries = parse_count(argument, "queries", state);
+    command->queries = (int)option_number(argument, "queries", 0, COUNT_MAX, state);
     return 0;
   case OPTION_DRAWS:
-    command->draws = parse_count(argument, "draws", state);
+    command->draws = (int)option_number(argument, "draws", 0, COUNT_MAX, state);
     return 0;
   case OPTION_MODEL:
     command->model = argument;

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "config.h"
 #include "released.h"
 #include "transfer_progress.h"
@@ -37,14 +38,6 @@ struct command {
   bool quiet;
 };
 
-static int parse_knn(const char *argument, struct argp_state *state) {
-  char *end;
-  const long value = strtol(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < 1 || value > 256)
-    argp_error(state, "--knn: '%s' is not a number from 1 to 256", argument);
-  return (int)value;
-}
-
 static void print_released(void) {
   struct text table = {0};
   released_print(&table);
@@ -70,7 +63,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     command->quiet = true;
     return 0;
   case OPTION_KNN:
-    command->request.config.knn = parse_knn(argument, state);
+    command->request.config.knn = (int)option_number(argument, "knn", 1, 256, state);
     return 0;
   case OPTION_KEY:
     command->request.key = argument;

@@ -2,15 +2,15 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "base/thread.h"
 #include "config.h"
 #include "scene_sheet.h"
 #include "scene_summary.h"
+#include <stdint.h>
 #include <argp.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char *argp_program_version = "memclip-scenes " PACKAGE_VERSION;
@@ -55,15 +55,6 @@ struct command {
   int threads;
 };
 
-static int64_t parse_number(const char *argument, const char *name, int64_t low, int64_t high,
-                            struct argp_state *state) {
-  char *end;
-  int64_t value = strtoll(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < low || value > high)
-    argp_error(state, "--%s: '%s' is not a number from %" PRId64 " to %" PRId64, name, argument, low, high);
-  return value;
-}
-
 /* "train:24000,val:1000" */
 static void parse_splits(const char *list, struct scene_counts *counts, struct argp_state *state) {
   char *copy = memory_copy_string(list, "splits"), *rest = copy;
@@ -78,7 +69,7 @@ static void parse_splits(const char *list, struct scene_counts *counts, struct a
     if (split == SPLIT_COUNT)
       argp_error(state, "--splits: '%s' is not of the form train:N, val:N, test:N or pairs:N", item);
     else
-      counts->samples[split] = parse_number(colon + 1, "splits", 0, INT32_MAX, state);
+      counts->samples[split] = option_number(colon + 1, "splits", 0, INT32_MAX, state);
   }
   memory_release(copy);
 }
@@ -122,22 +113,22 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     options->directory = argument;
     return 0;
   case OPTION_SAMPLES:
-    command->samples = parse_number(argument, "samples", 1, INT32_MAX, state);
+    command->samples = option_number(argument, "samples", 1, INT32_MAX, state);
     return 0;
   case OPTION_SPLITS:
     command->splits = argument;
     return 0;
   case OPTION_SEED:
-    options->seed = (uint64_t)parse_number(argument, "seed", 0, INT64_MAX, state);
+    options->seed = (uint64_t)option_number(argument, "seed", 0, INT64_MAX, state);
     return 0;
   case OPTION_SIZE:
-    options->pixels = (int)parse_number(argument, "size", 16, PIXELS_MAX, state);
+    options->pixels = (int)option_number(argument, "size", 16, PIXELS_MAX, state);
     return 0;
   case OPTION_PER_SHARD:
-    options->samples_per_shard = parse_number(argument, "samples-per-shard", 1, INT32_MAX, state);
+    options->samples_per_shard = option_number(argument, "samples-per-shard", 1, INT32_MAX, state);
     return 0;
   case OPTION_QUALITY:
-    options->quality = (int)parse_number(argument, "quality", 1, 100, state);
+    options->quality = (int)option_number(argument, "quality", 1, 100, state);
     return 0;
   case OPTION_FORMAT:
     options->format = parse_format(argument, state);
@@ -149,7 +140,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     command->sheet = argument;
     return 0;
   case OPTION_THREADS:
-    command->threads = (int)parse_number(argument, "threads", 1, 1024, state);
+    command->threads = (int)option_number(argument, "threads", 1, 1024, state);
     return 0;
   case ARGP_KEY_ARG:
     argp_error(state, "unexpected argument '%s'", argument);

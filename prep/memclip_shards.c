@@ -2,15 +2,15 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "base/text.h"
 #include "base/thread.h"
 #include "comm/comm.h"
 #include "config.h"
 #include "shard_job.h"
+#include <stdint.h>
 #include <argp.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 const char *argp_program_version = "memclip-shards " PACKAGE_VERSION;
 enum {
@@ -52,14 +52,6 @@ struct command {
   int64_t per_shard, split_first;
   int join;
 };
-
-static int64_t parse_number(const char *argument, int64_t high, struct argp_state *state) {
-  char *end;
-  int64_t value = strtoll(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < 1 || value > high)
-    argp_error(state, "'%s' is not a number from 1 to %" PRId64, argument, high);
-  return value;
-}
 
 static void check_command(const struct command *command, struct argp_state *state) {
   if (!command->out)
@@ -104,19 +96,19 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   }
   switch (key) {
   case OPTION_PER_SHARD:
-    command->per_shard = parse_number(argument, UINT32_MAX, state);
+    command->per_shard = option_number(argument, "samples-per-shard", 1, UINT32_MAX, state);
     return 0;
   case OPTION_JOIN:
-    command->join = (int)parse_number(argument, INT32_MAX, state);
+    command->join = (int)option_number(argument, "join", 1, INT32_MAX, state);
     return 0;
   case OPTION_SPLIT:
-    command->split_first = parse_number(argument, INT64_MAX, state);
+    command->split_first = option_number(argument, "split-first", 1, INT64_MAX, state);
     return 0;
   case OPTION_EVERY_ROW:
     command->input.every_row = true;
     return 0;
   case 'j':
-    command->input.source.threads = (int)parse_number(argument, 1024, state);
+    command->input.source.threads = (int)option_number(argument, "threads", 1, 1024, state);
     return 0;
   case ARGP_KEY_ARG:
     command->paths[command->input.source.path_count++] = argument;

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/option.h"
 #include "config.h"
 #include "data/tokenizer.h"
 #include <argp.h>
@@ -169,14 +170,6 @@ static int run_decode(const struct command *command) {
   return report(status);
 }
 
-static int32_t parse_number(const char *argument, const char *name, long low, long high, struct argp_state *state) {
-  char *end;
-  const long value = strtol(argument, &end, 10);
-  if (*argument == '\0' || *end != '\0' || value < low || value > high)
-    argp_error(state, "--%s: '%s' is not a number from %ld to %ld", name, argument, low, high);
-  return (int32_t)value;
-}
-
 static void finish_parse(struct command *command, struct argp_state *state) {
   if (!command->run)
     argp_error(state, "say what to do: train, encode or decode");
@@ -202,7 +195,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   struct command *command = state->input;
   switch (key) {
   case 'n':
-    command->size = parse_number(argument, "size", 515, 49408, state);
+    command->size = (int32_t)option_number(argument, "size", 515, 49408, state);
     return 0;
   case 'o':
     command->out = argument;
@@ -211,7 +204,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     command->vocabulary = argument;
     return 0;
   case 'c':
-    command->context_length = parse_number(argument, "context-length", 2, 1 << 20, state);
+    command->context_length = (int32_t)option_number(argument, "context-length", 2, 1 << 20, state);
     return 0;
   case ARGP_KEY_ARG:
     if (command->run)

@@ -1,6 +1,6 @@
 /* Numbers on the command lines of the tools. */
-#ifndef MEMCLIP_POSTPROC_OPTION_H
-#define MEMCLIP_POSTPROC_OPTION_H
+#ifndef MEMCLIP_BASE_OPTION_H
+#define MEMCLIP_BASE_OPTION_H
 #include <argp.h>
 #include <stdint.h>
 

@@ -4,9 +4,11 @@
 #include <stdio.h>
 
 static void *cuda_allocate(struct device *self, size_t bytes, const char *label) {
+  graphs_expect_outside(cuda_from_device(self), "an allocation");
   return runtime_allocate(cuda_from_device(self), bytes, label);
 }
 static void cuda_release(struct device *self, void *block) {
+  graphs_expect_outside(cuda_from_device(self), "a release");
   runtime_release(cuda_from_device(self), block);
 }
 static void cuda_copy_in(struct device *self, void *to_device, const void *from_host, size_t bytes) {
@@ -22,9 +24,11 @@ static void cuda_copy(struct device *self, void *to, const void *from, size_t by
   runtime_copy(cuda_from_device(self), to, from, bytes);
 }
 static void *cuda_allocate_pinned(struct device *self, size_t bytes, const char *label) {
+  graphs_expect_outside(cuda_from_device(self), "an allocation");
   return runtime_allocate_pinned(cuda_from_device(self), bytes, label);
 }
 static void cuda_release_pinned(struct device *self, void *block) {
+  graphs_expect_outside(cuda_from_device(self), "a release");
   runtime_release_pinned(cuda_from_device(self), block);
 }
 static void cuda_upload(struct device *self, int lane, void *to_device, const void *from_pinned, size_t bytes) {

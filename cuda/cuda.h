@@ -112,8 +112,9 @@ void runtime_synchronize(struct cuda_device *cuda);
 /* Recorded stretches of calls: graphs.cu; what a graph is: capture.cu, tests/emulation/capture.cc. */
 void graphs_open(struct cuda_device *cuda);
 void graphs_close(struct cuda_device *cuda);
-void graphs_expect_outside(struct cuda_device *cuda, const char *what); /* else fatal */
-void graphs_retire(struct cuda_device *cuda, void *block);              /* releases it once no graph uses it */
+void graphs_expect_outside(struct cuda_device *cuda, const char *what);    /* else fatal */
+void graphs_expect_no_capture(struct cuda_device *cuda, const char *what); /* likewise */
+void graphs_retire(struct cuda_device *cuda, void *block);                 /* releases it once no graph uses it */
 bool cuda_record(struct device *self, uint64_t key);
 void cuda_submit(struct device *self);
 void runtime_begin_capture(struct cuda_device *cuda);

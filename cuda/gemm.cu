@@ -207,6 +207,7 @@ static void set_bias(struct cuda_device *cuda, const struct choice *choice, cons
 }
 
 static struct choice *make_choice(struct cuda_device *cuda, const struct gemm *call, const struct choice_key *key) {
+  graphs_expect_no_capture(cuda, "another product");
   struct choice *choice = choices_add(cuda, key);
   cublasLtMatmulHeuristicResult_t proposals[PROPOSALS];
   struct plan *plan = make_plan(cuda, key);

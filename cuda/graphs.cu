@@ -35,10 +35,14 @@ void graphs_expect_outside(struct cuda_device *cuda, const char *what) {
     fatal("%s within a recorded stretch of calls", what);
 }
 
+void graphs_expect_no_capture(struct cuda_device *cuda, const char *what) {
+  if (cuda->graphs->state == CAPTURING)
+    fatal("a recorded stretch of calls needs %s, which it did not when it ran before", what);
+}
+
 void graphs_retire(struct cuda_device *cuda, void *block) {
   struct graphs *graphs = cuda->graphs;
-  if (graphs->state == CAPTURING)
-    fatal("a recorded stretch of calls needs more scratch memory than when it ran before");
+  graphs_expect_no_capture(cuda, "more scratch memory");
   if (!graphs->captured || !block) {
     runtime_synchronize(cuda);
     runtime_release(cuda, block);

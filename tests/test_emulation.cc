@@ -94,6 +94,9 @@ static void run_unaligned(void) {
 static void run_arrays_beside_dynamic(void) {
   LAUNCH(arrays_beside_dynamic, 1, THREADS, 32 * 1024, NULL, memory);
 }
+static void run_much_shared(void) {
+  LAUNCH(reverse, 1, THREADS, 100 * 1024, NULL, memory, true);
+}
 static void run_not_overtaken(void) {
   LAUNCH(overtaken, 1, THREADS, 0, NULL, memory, true);
 }
@@ -106,9 +109,12 @@ static void run_host_access(void) {
 
 /* What an upload brings is there once its lane is finished, and not before. */
 static void use_upload(bool finished) {
-  static float numbers[THREADS] = {1};
   struct cuda_device *none = NULL;
-  runtime_upload(none, 0, memory, numbers, sizeof numbers);
+  static float *numbers;
+  if (!numbers)
+    numbers = (float *)runtime_allocate_pinned(none, THREADS * sizeof *numbers, "numbers");
+  numbers[0] = 1;
+  runtime_upload(none, 0, memory, numbers, THREADS * sizeof *numbers);
   if (finished)
     runtime_upload_finish(none, 0);
   emulation_open_memory();
@@ -120,6 +126,10 @@ static void run_finished_upload(void) {
 }
 static void run_unfinished_upload(void) {
   use_upload(false);
+}
+static void run_upload_of_other_memory(void) {
+  static float numbers[THREADS];
+  runtime_upload(NULL, 0, memory, numbers, sizeof numbers);
 }
 static void run_upload_in_use(void) {
   use_upload(true);
@@ -155,11 +165,13 @@ int main(void) {
                {"a write beyond a block is seen", run_beyond, false},
                {"a vector off its alignment is seen", run_unaligned, false},
                {"more shared memory than is granted unasked is seen", run_arrays_beside_dynamic, false},
+               {"more shared memory than every GPU has is seen", run_much_shared, false},
                {"asynchronous copies into a tile that was read", run_not_overtaken, true},
                {"an asynchronous copy into a tile that is read is seen", run_overtaken, false},
                {"an upload arrives", run_finished_upload, true},
                {"a missing wait for an upload is seen", run_unfinished_upload, false},
                {"an upload over what is in use is seen", run_upload_in_use, false},
+               {"an upload of memory that is not pinned is seen", run_upload_of_other_memory, false},
                {"the host cannot touch device memory", run_host_access, false}};
   const int count = sizeof cases / sizeof *cases;
   int failed = 0;

@@ -57,6 +57,7 @@ static void arrive(void) {
 
 static uint64_t start_download(struct device *self, void *to, const void *from, size_t bytes) {
   (void)self;
+  emulation_expect_pinned(to, bytes);
   memset(to, 0xff, bytes);
   downloads.push_back({to, from, bytes, false});
   return ++downloads_started;

@@ -22,5 +22,6 @@ void fiber_prepare(struct fiber *fiber, void (*entry)(void)); /* entry never ret
 void fiber_switch(struct fiber *from, struct fiber *to);
 void fiber_started(void); /* first thing that an entry calls */
 
-void emulation_close_ranges(void); /* fatal when one has not ended */
+void emulation_expect_pinned(const void *block, size_t bytes); /* else fatal */
+void emulation_close_ranges(void);                             /* fatal when one has not ended */
 #endif

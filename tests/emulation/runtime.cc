@@ -108,6 +108,7 @@ void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
   const struct choice_key key = choice_key_of(call);
   struct choice *choice = choices_find(cuda, &key);
   if (!choice) {
+    graphs_expect_no_capture(cuda, "another product");
     choice = choices_add(cuda, &key);
     choice->algorithm[0] = choose_way();
   }

@@ -2,6 +2,9 @@
  * reads before it finished, or changes the source before it waited, computes with the wrong numbers. */
 #include "cuda/cuda.h"
 #include "emulation/emulation.h"
+#include "emulation/private.h"
+#include <iterator>
+#include <map>
 #include <stdlib.h>
 #include <vector>
 
@@ -24,12 +27,22 @@ void runtime_close_uploads(struct cuda_device *cuda) {
   }
 }
 
+/* CUDA takes other memory, too, but then a copy is none beside what is enqueued. */
+static std::map<const char *, size_t> pinned;
+void emulation_expect_pinned(const void *block, size_t bytes) {
+  auto behind = pinned.upper_bound((const char *)block);
+  if (behind == pinned.begin() || (const char *)block + bytes > std::prev(behind)->first + std::prev(behind)->second)
+    fatal("emulation: a copy beside what is enqueued, of host memory that is not pinned");
+}
 void *runtime_allocate_pinned(struct cuda_device *cuda, size_t bytes, const char *label) {
   (void)cuda;
-  return memory_allocate(bytes, label);
+  char *block = (char *)memory_allocate(bytes, label);
+  pinned[block] = bytes;
+  return block;
 }
 void runtime_release_pinned(struct cuda_device *cuda, void *block) {
   (void)cuda;
+  pinned.erase((const char *)block);
   memory_release(block);
 }
 
@@ -37,6 +50,7 @@ void runtime_upload(struct cuda_device *cuda, int lane, void *to, const void *fr
   (void)cuda;
   if (in_use[lane])
     fatal("emulation: an upload into lane %d, which is in use", lane);
+  emulation_expect_pinned(from, bytes);
   pending[lane].push_back({to, from, bytes});
 }
 

@@ -60,7 +60,7 @@ $(BUILD)/cuda-conformance: $(common) $(call object,$(wildcard tests/conformance*
 	$(link)
 $(BUILD)/cuda-models: $(common) $(call object,tests/compare_devices.c tests/tiny_model.c)
 	$(link)
-$(BUILD)/cuda-bench: $(common) $(call object,bench/cuda_bench.c bench/cuda_kernels.c bench/op_times.c)
+$(BUILD)/cuda-bench: $(common) $(call object,bench/device_bench.c bench/device_kernels.c bench/op_times.c)
 	$(link)
 check: all
 	$(BUILD)/cuda-conformance cuda $(conformance_options)

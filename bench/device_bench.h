@@ -1,6 +1,6 @@
 /* Between the files of cuda-bench: what is measured, and how it is told. */
-#ifndef MEMCLIP_BENCH_CUDA_BENCH_H
-#define MEMCLIP_BENCH_CUDA_BENCH_H
+#ifndef MEMCLIP_BENCH_DEVICE_BENCH_H
+#define MEMCLIP_BENCH_DEVICE_BENCH_H
 #include "bench/op_limits.h"
 
 enum { BENCH_BLOCKS_MAX = 32, BENCH_SERIES = 7 };
@@ -8,6 +8,7 @@ struct bench {
   struct device *device;
   const char *filter;    /* part of a name; NULL: all */
   bool tiny, json;       /* sizes that an emulated device does in seconds; one JSON line */
+  enum dtype dtype;      /* of weights and activations */
   int64_t batch;         /* images or texts */
   struct op_rates rates; /* measured first */
   int results;           /* printed so far */

@@ -1,5 +1,5 @@
 /* The kernels that cuda-bench measures, each at the shapes at which it is called. */
-#include "bench/cuda_bench.h"
+#include "bench/device_bench.h"
 #include "device/adamw.h"
 #include <stdio.h>
 #include <string.h>
@@ -48,31 +48,34 @@ static void measure(struct bench *bench, const char *shape, const char *name,
 static void bench_linear(struct bench *bench, const struct shape *shape, int64_t in, int64_t out) {
   const int64_t rows = bench->batch * shape->tokens;
   char name[64];
-  const struct linear forward = {.rows = rows,
-                                 .in = in,
-                                 .out = out,
-                                 .dtype = DTYPE_BF16,
-                                 .y_dtype = DTYPE_BF16,
-                                 .x = bench_make(bench, DTYPE_BF16, rows * in, 1),
-                                 .weight = bench_make(bench, DTYPE_BF16, in * out, 0.05),
-                                 .bias = bench_make(bench, DTYPE_F32, out, 1),
-                                 .y = bench_make(bench, DTYPE_BF16, rows * out, 1)};
+  struct linear forward = {.rows = rows,
+                           .in = in,
+                           .out = out,
+                           .dtype = bench->dtype,
+                           .y_dtype = bench->dtype,
+                           .x = bench_make(bench, bench->dtype, rows * in, 1),
+                           .weight = bench_make(bench, bench->dtype, in * out, 0.05),
+                           .bias = bench_make(bench, DTYPE_F32, out, 1),
+                           .y = bench_make(bench, bench->dtype, rows * out, 1)};
   const struct linear_data_gradient data = {.rows = rows,
                                             .in = in,
                                             .out = out,
-                                            .dtype = DTYPE_BF16,
-                                            .dx_dtype = DTYPE_BF16,
+                                            .dtype = bench->dtype,
+                                            .dx_dtype = bench->dtype,
                                             .dy = forward.y,
                                             .weight = forward.weight,
-                                            .dx = bench_make(bench, DTYPE_BF16, rows * in, 1)};
+                                            .dx = bench_make(bench, bench->dtype, rows * in, 1)};
   const struct linear_weight_gradient weight = {.rows = rows,
                                                 .in = in,
                                                 .out = out,
-                                                .dtype = DTYPE_BF16,
+                                                .dtype = bench->dtype,
                                                 .x = forward.x,
                                                 .dy = forward.y,
                                                 .dweight = bench_make(bench, DTYPE_F32, in * out, 0)};
   snprintf(name, sizeof name, "linear %lld -> %lld", (long long)in, (long long)out);
+  MEASURE(bench, shape->name, name, linear, &forward);
+  forward.frozen = true; /* a device may keep weights that do not change in a form of its own */
+  snprintf(name, sizeof name, "linear %lld -> %lld, frozen", (long long)in, (long long)out);
   MEASURE(bench, shape->name, name, linear, &forward);
   snprintf(name, sizeof name, "linear dx %lld -> %lld", (long long)in, (long long)out);
   MEASURE(bench, shape->name, name, linear_data_gradient, &data);
@@ -85,12 +88,12 @@ static void bench_activation(struct bench *bench, const struct shape *shape) {
   const int64_t rows = bench->batch * shape->tokens, columns = 4 * shape->width;
   const struct activation_call call = {.rows = rows,
                                        .columns = columns,
-                                       .dtype = DTYPE_BF16,
+                                       .dtype = bench->dtype,
                                        .kind = shape->activation,
-                                       .x = bench_make(bench, DTYPE_BF16, rows * columns, 2),
-                                       .y = bench_make(bench, DTYPE_BF16, rows * columns, 1),
-                                       .dy = bench_make(bench, DTYPE_BF16, rows * columns, 1),
-                                       .dx = bench_make(bench, DTYPE_BF16, rows * columns, 1),
+                                       .x = bench_make(bench, bench->dtype, rows * columns, 2),
+                                       .y = bench_make(bench, bench->dtype, rows * columns, 1),
+                                       .dy = bench_make(bench, bench->dtype, rows * columns, 1),
+                                       .dx = bench_make(bench, bench->dtype, rows * columns, 1),
                                        .dbias = bench_make(bench, DTYPE_F32, columns, 0)};
   const bool gelu = shape->activation == ACTIVATION_GELU;
   MEASURE(bench, shape->name, gelu ? "gelu" : "quickgelu", activation, &call);
@@ -138,9 +141,9 @@ static void bench_norm(struct bench *bench, const struct shape *shape, enum dtyp
 }
 
 static void bench_attention(struct bench *bench, const struct shape *shape) {
-  const int64_t width = shape->width, rows = bench->batch * shape->tokens;
-  char *qkv = bench_make(bench, DTYPE_BF16, 3 * rows * width, 1),
-       *gradient = bench_make(bench, DTYPE_BF16, 3 * rows * width, 1);
+  const int64_t width = shape->width, rows = bench->batch * shape->tokens, size = (int64_t)dtype_size(bench->dtype);
+  char *qkv = bench_make(bench, bench->dtype, 3 * rows * width, 1),
+       *gradient = bench_make(bench, bench->dtype, 3 * rows * width, 1);
   const struct attention call = {.batch = bench->batch,
                                  .tokens = shape->tokens,
                                  .queries = shape->tokens,
@@ -148,17 +151,17 @@ static void bench_attention(struct bench *bench, const struct shape *shape) {
                                  .head_width = width / shape->heads,
                                  .q_stride = 3 * width,
                                  .kv_stride = 3 * width,
-                                 .dtype = DTYPE_BF16,
+                                 .dtype = bench->dtype,
                                  .causal = shape->causal,
                                  .q = qkv,
-                                 .k = qkv + 2 * width,
-                                 .v = qkv + 4 * width,
-                                 .out = bench_make(bench, DTYPE_BF16, rows * width, 1),
+                                 .k = qkv + size * width,
+                                 .v = qkv + 2 * size * width,
+                                 .out = bench_make(bench, bench->dtype, rows * width, 1),
                                  .lse = bench_make(bench, DTYPE_F32, rows * shape->heads, 1),
-                                 .dout = bench_make(bench, DTYPE_BF16, rows * width, 1),
+                                 .dout = bench_make(bench, bench->dtype, rows * width, 1),
                                  .dq = gradient,
-                                 .dk = gradient + 2 * width,
-                                 .dv = gradient + 4 * width};
+                                 .dk = gradient + size * width,
+                                 .dv = gradient + 2 * size * width};
   MEASURE(bench, shape->name, "attention", attention, &call);
   MEASURE(bench, shape->name, "attention backward", attention_backward, &call);
   bench_release(bench);
@@ -171,18 +174,18 @@ static void bench_images(struct bench *bench, const struct shape *shape) {
                                .width = shape->image,
                                .patch = shape->patch,
                                .image_dtype = DTYPE_U8,
-                               .dtype = DTYPE_BF16,
+                               .dtype = bench->dtype,
                                .images = bench_make(bench, DTYPE_U8, batch * 3 * shape->image * shape->image, 1),
                                .mean = {0.5f, 0.5f, 0.5f},
                                .std = {0.25f, 0.25f, 0.25f},
-                               .patches = bench_make(bench, DTYPE_BF16, batch * 3 * shape->image * shape->image, 1)};
+                               .patches = bench_make(bench, bench->dtype, batch * 3 * shape->image * shape->image, 1)};
   float *x = bench_make(bench, DTYPE_F32, batch * shape->tokens * width, 1);
-  void *patches = bench_make(bench, DTYPE_BF16, batch * grid * width, 1);
+  void *patches = bench_make(bench, bench->dtype, batch * grid * width, 1);
   const struct image_embed embed = {.batch = batch,
                                     .grid = grid,
                                     .kept = grid,
                                     .width = width,
-                                    .dtype = DTYPE_BF16,
+                                    .dtype = bench->dtype,
                                     .patches = patches,
                                     .class_embedding = bench_make(bench, DTYPE_F32, width, 1),
                                     .position = bench_make(bench, DTYPE_F32, shape->tokens * width, 1),
@@ -225,8 +228,9 @@ static void bench_shape(struct bench *bench, const struct shape *shape) {
   bench_linear(bench, shape, width, 4 * width);
   bench_linear(bench, shape, 4 * width, width);
   bench_activation(bench, shape);
-  bench_norm(bench, shape, DTYPE_BF16);
-  bench_norm(bench, shape, DTYPE_F32);
+  bench_norm(bench, shape, bench->dtype);
+  if (bench->dtype != DTYPE_F32)
+    bench_norm(bench, shape, DTYPE_F32);
   bench_attention(bench, shape);
   (shape->image ? bench_images : bench_texts)(bench, shape);
 }
@@ -239,13 +243,13 @@ static void bench_select(struct bench *bench, const struct memory_shape *shape, 
                                      .n_keys = shape->n_keys,
                                      .knn = shape->knn,
                                      .half = shape->half,
-                                     .dtype = DTYPE_BF16,
-                                     .queries = bench_make(bench, DTYPE_BF16, queries, 1),
-                                     .keys = bench_make(bench, DTYPE_BF16, keys, 0.1),
+                                     .dtype = bench->dtype,
+                                     .queries = bench_make(bench, bench->dtype, queries, 1),
+                                     .keys = bench_make(bench, bench->dtype, keys, 0.1),
                                      .index = bench_make(bench, DTYPE_I32, entries, 1),
                                      .weight = bench_make(bench, DTYPE_F32, entries, 1),
                                      .dweight = bench_make(bench, DTYPE_F32, entries, 1),
-                                     .dqueries = bench_make(bench, DTYPE_BF16, queries, 1),
+                                     .dqueries = bench_make(bench, bench->dtype, queries, 1),
                                      .dkeys = bench_make(bench, DTYPE_F32, keys, 0)};
   MEASURE(bench, name, "select", memory_select, &call);
   MEASURE(bench, name, "select backward", memory_select_backward, &call);
@@ -258,12 +262,12 @@ static void bench_read(struct bench *bench, const struct memory_shape *shape, in
                                    .entries = entries,
                                    .slots = slots,
                                    .width = width,
-                                   .dtype = DTYPE_BF16,
+                                   .dtype = bench->dtype,
                                    .index = bench_make(bench, DTYPE_I32, rows * entries, (double)slots),
                                    .weight = bench_make(bench, DTYPE_F32, rows * entries, 0.1),
-                                   .values = bench_make(bench, DTYPE_BF16, slots * width, 1),
-                                   .out = bench_make(bench, DTYPE_BF16, rows * width, 1),
-                                   .dout = bench_make(bench, DTYPE_BF16, rows * width, 1),
+                                   .values = bench_make(bench, bench->dtype, slots * width, 1),
+                                   .out = bench_make(bench, bench->dtype, rows * width, 1),
+                                   .dout = bench_make(bench, bench->dtype, rows * width, 1),
                                    .dweight = bench_make(bench, DTYPE_F32, rows * entries, 1),
                                    .dvalues = bench_make(bench, DTYPE_F32, slots * width, 0)};
   MEASURE(bench, name, "read", memory_read, &call);
@@ -275,13 +279,13 @@ static void bench_gate(struct bench *bench, const struct memory_shape *shape, in
   const int64_t count = rows * shape->width;
   const struct gate call = {.rows = rows,
                             .columns = shape->width,
-                            .dtype = DTYPE_BF16,
-                            .m = bench_make(bench, DTYPE_BF16, count, 1),
-                            .g = bench_make(bench, DTYPE_BF16, count, 1),
-                            .u = bench_make(bench, DTYPE_BF16, count, 1),
-                            .du = bench_make(bench, DTYPE_BF16, count, 1),
-                            .dm = bench_make(bench, DTYPE_BF16, count, 1),
-                            .dg = bench_make(bench, DTYPE_BF16, count, 1),
+                            .dtype = bench->dtype,
+                            .m = bench_make(bench, bench->dtype, count, 1),
+                            .g = bench_make(bench, bench->dtype, count, 1),
+                            .u = bench_make(bench, bench->dtype, count, 1),
+                            .du = bench_make(bench, bench->dtype, count, 1),
+                            .dm = bench_make(bench, bench->dtype, count, 1),
+                            .dg = bench_make(bench, bench->dtype, count, 1),
                             .dgate_bias = bench_make(bench, DTYPE_F32, shape->width, 0)};
   MEASURE(bench, name, "gate", gate, &call);
   MEASURE(bench, name, "gate backward", gate_backward, &call);
@@ -295,17 +299,17 @@ static void bench_experts(struct bench *bench, const struct memory_shape *shape,
                                    .entries = entries,
                                    .slots = slots,
                                    .width = width,
-                                   .dtype = DTYPE_BF16,
+                                   .dtype = bench->dtype,
                                    .index = bench_make(bench, DTYPE_I32, rows * entries, (double)slots),
                                    .weight = bench_make(bench, DTYPE_F32, rows * entries, 0.1),
-                                   .x = bench_make(bench, DTYPE_BF16, rows * width, 1),
-                                   .down = bench_make(bench, DTYPE_BF16, slots * width, 0.1),
-                                   .up = bench_make(bench, DTYPE_BF16, slots * width, 0.1),
+                                   .x = bench_make(bench, bench->dtype, rows * width, 1),
+                                   .down = bench_make(bench, bench->dtype, slots * width, 0.1),
+                                   .up = bench_make(bench, bench->dtype, slots * width, 0.1),
                                    .z = bench_make(bench, DTYPE_F32, rows * entries, 1),
-                                   .out = bench_make(bench, DTYPE_BF16, rows * width, 1),
-                                   .dout = bench_make(bench, DTYPE_BF16, rows * width, 1),
+                                   .out = bench_make(bench, bench->dtype, rows * width, 1),
+                                   .dout = bench_make(bench, bench->dtype, rows * width, 1),
                                    .dweight = bench_make(bench, DTYPE_F32, rows * entries, 1),
-                                   .dx = bench_make(bench, DTYPE_BF16, rows * width, 1),
+                                   .dx = bench_make(bench, bench->dtype, rows * width, 1),
                                    .ddown = bench_make(bench, DTYPE_F32, slots * width, 0),
                                    .dup = bench_make(bench, DTYPE_F32, slots * width, 0)};
   MEASURE(bench, name, "experts", expert_read, &call);
@@ -398,10 +402,12 @@ void bench_kernels(struct bench *bench) {
     bench_shape(bench, shape);
   for (const struct memory_shape *memory = bench->tiny ? tiny_memories : published_memories; memory->n_keys; memory++)
     bench_memory(bench, memory, &shapes[0]);
-  bench_contrastive(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512, DTYPE_BF16);
-  bench_contrastive(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512, DTYPE_F32);
+  const int64_t pairs = bench->tiny ? 70 : 64 * bench->batch, width = bench->tiny ? 32 : 512;
+  bench_contrastive(bench, pairs, width, bench->dtype);
+  if (bench->dtype != DTYPE_F32)
+    bench_contrastive(bench, pairs, width, DTYPE_F32);
   if (!bench->tiny)
-    bench_contrastive(bench, 65536, 512, DTYPE_BF16);
-  bench_features(bench, bench->tiny ? 70 : 16384, bench->tiny ? 32 : 512);
+    bench_contrastive(bench, 4 * pairs, width, bench->dtype);
+  bench_features(bench, pairs, width);
   bench_adamw(bench, bench->tiny ? 1024 : 150000000 / ADAMW_BLOCK * ADAMW_BLOCK);
 }

@@ -1,8 +1,9 @@
-/* Speed of a device: cuda-bench [--device NAME] [--batch N] [--model NAME] [--json] [--tiny] [part of a name].
+/* Speed of a device, the GPU's or another: cuda-bench [--device NAME] [--threads N] [--precision bf16|fp32] [--batch N]
+ * [--model NAME] [--json] [--tiny] [part of a name].
  * First the two limits, a large product and a large copy. Then every kernel at the shapes of ViT-B/16, CLIP's text
  * tower and ViT-H/14, and the steps of the training stages: time (median, best and worst of a few series), rates, share
  * of the limit (op_limits.h; of a step, the sum over its operations). --json prints one line for bench/beside.py. */
-#include "bench/cuda_bench.h"
+#include "bench/device_bench.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "bench/op_times.h"
@@ -102,8 +103,8 @@ void bench_tell(struct bench *bench, const char *name, struct spread seconds, st
            bench->results ? ", " : "", name, seconds.median * 1e3, seconds.best * 1e3, seconds.worst * 1e3, tflops,
            tbytes, limit_seconds * 1e3, binds, share, rest ? rest : "");
   else
-    printf("%-40s %9.3f ms (%.3f to %.3f) %7.1f TFLOP/s %6.2f TB/s %4.0f %% of the %s%s\n", name, seconds.median * 1e3,
-           seconds.best * 1e3, seconds.worst * 1e3, tflops, tbytes, 100 * share, binds, rest ? rest : "");
+    printf("%-40s %9.3f ms (%.3f to %.3f) %9.1f GFLOP/s %7.1f GB/s %4.0f %% of the %s%s\n", name, seconds.median * 1e3,
+           seconds.best * 1e3, seconds.worst * 1e3, 1e3 * tflops, 1e3 * tbytes, 100 * share, binds, rest ? rest : "");
   bench->results++;
   fflush(stdout);
 }
@@ -124,27 +125,39 @@ static void run_copy(struct device *device, const void *call) {
   device->op->copy(device, copy->to, copy->from, copy->bytes);
 }
 
-static void measure_limits(struct bench *bench) {
-  const int64_t side = bench->tiny ? 64 : 8192, count = side * side;
+/* Seconds of a product of side x side. */
+static double time_product(struct bench *bench, int64_t side) {
   const struct linear product = {.rows = side,
                                  .in = side,
                                  .out = side,
-                                 .dtype = DTYPE_BF16,
-                                 .y_dtype = DTYPE_BF16,
-                                 .x = bench_make(bench, DTYPE_BF16, count, 1),
-                                 .weight = bench_make(bench, DTYPE_BF16, count, 1),
-                                 .y = bench_make(bench, DTYPE_BF16, count, 1)};
-  const struct copy copy = {product.y, product.x, (size_t)count * sizeof(bf16)};
-  bench->rates.flops = op_limit_linear(&product).flops / bench_measure(bench, run_linear, &product).best;
-  bench->rates.bytes = 2.0 * (double)copy.bytes / bench_measure(bench, run_copy, &copy).best;
+                                 .dtype = bench->dtype,
+                                 .y_dtype = bench->dtype,
+                                 .x = bench_make(bench, bench->dtype, side * side, 1),
+                                 .weight = bench_make(bench, bench->dtype, side * side, 1),
+                                 .y = bench_make(bench, bench->dtype, side * side, 1)};
+  const double seconds = bench_measure(bench, run_linear, &product).best;
+  bench->rates.flops = op_limit_linear(&product).flops / seconds;
+  bench_release(bench);
+  return seconds;
+}
+
+/* The product is as large as a millisecond allows, at most 8192. */
+static void measure_limits(struct bench *bench) {
+  int64_t side = bench->tiny ? 64 : 2048;
+  const int64_t bytes = bench->tiny ? 8192 : 128 << 20;
+  while (time_product(bench, side) < 1e-3 && side < 8192 && !bench->tiny)
+    side *= 2;
+  const struct copy copy = {bench_make(bench, DTYPE_U8, bytes, 1), bench_make(bench, DTYPE_U8, bytes, 1),
+                            (size_t)bytes};
+  bench->rates.bytes = 2.0 * (double)bytes / bench_measure(bench, run_copy, &copy).best;
   bench_release(bench);
   if (bench->json)
     printf("{\"device\": \"%s\", \"product_tflops\": %.2f, \"copy_tbytes\": %.4f, \"batch\": %lld, \"results\": [",
            bench->device->description, bench->rates.flops * 1e-12, bench->rates.bytes * 1e-12, (long long)bench->batch);
   else
-    printf("%s: %s\nlimits: bf16 product of %lld: %.1f TFLOP/s; copy: %.2f TB/s read and written; batch %lld\n",
-           bench->device->op->name, bench->device->description, (long long)side, bench->rates.flops * 1e-12,
-           bench->rates.bytes * 1e-12, (long long)bench->batch);
+    printf("%s: %s\nlimits: %s product of %lld: %.1f GFLOP/s; copy: %.1f GB/s read and written; batch %lld\n",
+           bench->device->op->name, bench->device->description, dtype_name(bench->dtype), (long long)side,
+           bench->rates.flops * 1e-9, bench->rates.bytes * 1e-9, (long long)bench->batch);
 }
 
 /* ---- steps */
@@ -176,7 +189,7 @@ static void bench_pass(struct bench *bench, const struct clip_config *config, en
   struct pass *pass;
   const struct pass_request request = {.kind = kind,
                                        .device = bench->device,
-                                       .dtype = DTYPE_BF16,
+                                       .dtype = bench->dtype,
                                        .config = config,
                                        .batch = (int)bench->batch,
                                        .rate = 1e-5};
@@ -228,30 +241,44 @@ static void bench_passes(struct bench *bench, const char *model) {
     bench_pass(bench, &config, (enum pass_kind)kind);
 }
 
+static int usage(void) {
+  fprintf(stderr, "usage: cuda-bench [--device NAME] [--threads N] [--precision bf16|fp32] [--batch N] [--model NAME] "
+                  "[--json] [--tiny] [part of a name]\n");
+  return STATUS_INPUT + 1;
+}
+
 int main(int count, char **argument) {
-  struct bench bench = {.batch = 0};
-  const char *device = "cuda", *model = "ViT-B-16-quickgelu";
-  for (int i = 1; i < count; i++)
-    if (i + 1 < count && strcmp(argument[i], "--device") == 0)
-      device = argument[++i];
-    else if (i + 1 < count && strcmp(argument[i], "--model") == 0)
-      model = argument[++i];
-    else if (i + 1 < count && strcmp(argument[i], "--batch") == 0)
-      bench.batch = atoi(argument[++i]);
+  struct bench bench = {.dtype = DTYPE_BF16};
+  const char *device = "cuda", *model = "ViT-B-16-quickgelu", *precision = "bf16", *batch = "0", *threads = "0";
+  const struct option {
+    const char *name, **value;
+  } options[] = {{"--device", &device},
+                 {"--threads", &threads},
+                 {"--precision", &precision},
+                 {"--batch", &batch},
+                 {"--model", &model}};
+  enum { OPTIONS = sizeof options / sizeof *options };
+  for (int i = 1; i < count; i++) {
+    int known = 0;
+    while (known < OPTIONS && strcmp(argument[i], options[known].name) != 0)
+      known++;
+    if (known < OPTIONS && i + 1 < count)
+      *options[known].value = argument[++i];
     else if (strcmp(argument[i], "--json") == 0)
       bench.json = true;
     else if (strcmp(argument[i], "--tiny") == 0)
       bench.tiny = true;
     else if (argument[i][0] != '-' && !bench.filter)
       bench.filter = argument[i];
-    else {
-      fprintf(stderr,
-              "usage: cuda-bench [--device NAME] [--batch N] [--model NAME] [--json] [--tiny] [part of a name]\n");
-      return STATUS_INPUT + 1;
-    }
-  if (bench.batch <= 0)
-    bench.batch = bench.tiny ? 2 : 256;
-  if (device_open(device, 0, &bench.device) != STATUS_OK) {
+    else
+      return usage();
+  }
+  if (strcmp(precision, "fp32") == 0)
+    bench.dtype = DTYPE_F32;
+  else if (strcmp(precision, "bf16") != 0)
+    return usage();
+  bench.batch = atoi(batch) > 0 ? atoi(batch) : bench.tiny ? 2 : 256;
+  if (device_open(device, atoi(threads), &bench.device) != STATUS_OK) {
     fprintf(stderr, "cuda-bench: %s\n", error_message());
     return STATUS_SYSTEM;
   }

@@ -26,7 +26,8 @@ bench_options := --tiny
 export MEMCLIP_EMULATION_REVERSE = 0
 else
 cuda := $(patsubst %.cu,$(BUILD)/%.cuda.o,$(sources))
-link = $(NVCC) $(code) -Xcompiler -fopenmp -o $@ $^ -lcublasLt -lm -lpthread -ldl
+toolkit := $(abspath $(dir $(realpath $(shell command -v $(NVCC))))..)
+link = $(NVCC) $(code) -Xcompiler -fopenmp -o $@ $^ -lcublasLt -Xlinker -rpath,$(toolkit)/lib64 -lm -lpthread -ldl
 endif
 model := clip forward backward memory parameter trainable run_layout config_built_in
 kernels := $(wildcard src/device/cpu/*_kernel.c) src/device/cpu/kernels.c

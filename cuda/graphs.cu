@@ -1,9 +1,10 @@
 /* Stretches of calls that repeat. The first time a key is met they run as they come, so that scratch memory grows and
  * products are chosen; the second time they are captured, and from then on the graph runs in their place. A key beyond
- * those that there is room for runs as it comes every time. */
+ * those that there is room for runs as it comes every time, as one does that is to be captured when memory is short: a
+ * graph takes some 10 kB of the device's for each kernel. */
 #include "cuda/cuda.h"
 
-enum { GRAPHS_MAX = 512 };
+enum { GRAPHS_MAX = 512, MEMORY_LEFT_BYTES = 256 << 20 };
 enum { OUTSIDE, RUNNING, CAPTURING };
 
 struct graphs {
@@ -60,6 +61,12 @@ static int find(const struct graphs *graphs, uint64_t key) {
   return -1;
 }
 
+static bool has_room(struct cuda_device *cuda) {
+  size_t left, total;
+  runtime_memory_free(cuda, &left, &total);
+  return left >= MEMORY_LEFT_BYTES;
+}
+
 bool cuda_record(struct device *self, uint64_t key) {
   struct cuda_device *cuda = cuda_from_device(self);
   struct graphs *graphs = cuda->graphs;
@@ -73,8 +80,10 @@ bool cuda_record(struct device *self, uint64_t key) {
     return false;
   }
   if (!graphs->list[found].graph) {
-    graphs->state = CAPTURING;
-    runtime_begin_capture(cuda);
+    if (has_room(cuda)) {
+      graphs->state = CAPTURING;
+      runtime_begin_capture(cuda);
+    }
     return false;
   }
   graphs->state = OUTSIDE;

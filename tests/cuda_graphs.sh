@@ -70,6 +70,13 @@ both() { # both STAGE RANKS BATCH REPLAYS DIRECTORY [options]
 both pretrain 1 6 18 pretrain
 both distill 1 12 2 distill
 both distill 1 4 6 distill_accumulated
+if [ -z "${CUDA_MODULE:-}" ]; then
+  short_of_memory() {
+    MEMCLIP_EMULATION_MEMORY=200000000 run distill_short 1 distill --set data.batch_size=12
+    replayed distill_short 0.0 && same_weights distill_short distill
+  }
+  ok "where the device's memory is short nothing is recorded" short_of_memory
+fi
 both distill 2 3 0 distill_two
 both finetune 1 12 4 finetune
 ok "fine-tuning on two ranks, accumulated: with graphs" run two 2 finetune --set data.batch_size=3

@@ -18,8 +18,8 @@ struct collective {
   ncclComm_t group;
   pthread_t watch;
   pthread_mutex_t mutex;
-  pthread_cond_t leave;
-  bool leaving;
+  pthread_cond_t stop;
+  bool watched, stopping;
 };
 
 /* The functions in use, by their names in the library. */
@@ -30,6 +30,7 @@ static struct {
   ncclResult_t (*ncclAllGather)(const void *, void *, size_t, ncclDataType_t, ncclComm_t, cudaStream_t);
   ncclResult_t (*ncclCommGetAsyncError)(ncclComm_t, ncclResult_t *);
   ncclResult_t (*ncclCommDestroy)(ncclComm_t);
+  ncclResult_t (*ncclCommAbort)(ncclComm_t);
   const char *(*ncclGetErrorString)(ncclResult_t);
   const char *(*ncclGetLastError)(ncclComm_t);
 } nccl;
@@ -52,6 +53,7 @@ static enum status load(struct device *self) {
               {"ncclAllGather", &nccl.ncclAllGather},
               {"ncclCommGetAsyncError", &nccl.ncclCommGetAsyncError},
               {"ncclCommDestroy", &nccl.ncclCommDestroy},
+              {"ncclCommAbort", &nccl.ncclCommAbort},
               {"ncclGetErrorString", &nccl.ncclGetErrorString},
               {"ncclGetLastError", &nccl.ncclGetLastError}};
   if (is_part_of_gpu(cuda_from_device(self)))
@@ -82,12 +84,12 @@ static void check_background(struct collective *collective) {
 static void *watch(void *argument) {
   struct collective *collective = (struct collective *)argument;
   pthread_mutex_lock(&collective->mutex);
-  while (!collective->leaving) {
+  while (!collective->stopping) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += WATCH_SECONDS;
-    pthread_cond_timedwait(&collective->leave, &collective->mutex, &until);
-    if (!collective->leaving)
+    pthread_cond_timedwait(&collective->stop, &collective->mutex, &until);
+    if (!collective->stopping)
       check_background(collective);
   }
   pthread_mutex_unlock(&collective->mutex);
@@ -120,16 +122,36 @@ static enum status join(struct device *self, const uint8_t group[DEVICE_GROUP_BY
   CUDA_CHECK(cudaStreamCreateWithFlags(&collective->stream, cudaStreamNonBlocking));
   CUDA_CHECK(cudaEventCreateWithFlags(&collective->ready, cudaEventDisableTiming));
   CUDA_CHECK(cudaEventCreateWithFlags(&collective->done, cudaEventDisableTiming));
-  pthread_mutex_init(&collective->mutex, NULL);
-  pthread_cond_init(&collective->leave, NULL);
-  if (pthread_create(&collective->watch, NULL, watch, collective) != 0)
-    fatal("no thread to watch NCCL");
   cuda->collective = collective;
   return STATUS_OK;
 }
 
+/* From the first exchange on: until then other ranks may still give up joining. */
+static void start_watch(struct collective *collective) {
+  if (collective->watched)
+    return;
+  pthread_mutex_init(&collective->mutex, NULL);
+  pthread_cond_init(&collective->stop, NULL);
+  if (pthread_create(&collective->watch, NULL, watch, collective) != 0)
+    fatal("no thread to watch NCCL");
+  collective->watched = true;
+}
+
+static void stop_watch(struct collective *collective) {
+  if (!collective->watched)
+    return;
+  pthread_mutex_lock(&collective->mutex);
+  collective->stopping = true;
+  pthread_cond_signal(&collective->stop);
+  pthread_mutex_unlock(&collective->mutex);
+  pthread_join(collective->watch, NULL);
+  pthread_cond_destroy(&collective->stop);
+  pthread_mutex_destroy(&collective->mutex);
+}
+
 /* The collective stream waits for what is enqueued now. */
 static void fork_stream(struct cuda_device *cuda) {
+  start_watch(cuda->collective);
   CUDA_CHECK(cudaEventRecord(cuda->collective->ready, cuda->stream));
   CUDA_CHECK(cudaStreamWaitEvent(cuda->collective->stream, cuda->collective->ready, 0));
 }
@@ -163,29 +185,33 @@ static void all_gather(struct device *self, const void *mine, void *all, size_t 
   join_stream(cuda);
 }
 
-void runtime_leave_collective(struct cuda_device *cuda) {
+static void close_group(struct cuda_device *cuda, ncclResult_t (*end)(ncclComm_t)) {
   struct collective *collective = cuda->collective;
-  if (!collective)
-    return;
-  CUDA_CHECK(cudaStreamSynchronize(collective->stream));
-  pthread_mutex_lock(&collective->mutex);
-  collective->leaving = true;
-  pthread_cond_signal(&collective->leave);
-  pthread_mutex_unlock(&collective->mutex);
-  pthread_join(collective->watch, NULL);
-  pthread_cond_destroy(&collective->leave);
-  pthread_mutex_destroy(&collective->mutex);
-  nccl.ncclCommDestroy(collective->group);
+  stop_watch(collective);
+  end(collective->group);
   CUDA_CHECK(cudaEventDestroy(collective->ready));
   CUDA_CHECK(cudaEventDestroy(collective->done));
   CUDA_CHECK(cudaStreamDestroy(collective->stream));
   memory_release(collective);
+  cuda->collective = NULL;
+}
+
+static void leave(struct device *self) {
+  close_group(cuda_from_device(self), nccl.ncclCommAbort);
+}
+
+void runtime_leave_collective(struct cuda_device *cuda) {
+  if (!cuda->collective)
+    return;
+  CUDA_CHECK(cudaStreamSynchronize(cuda->collective->stream));
+  close_group(cuda, nccl.ncclCommDestroy);
 }
 
 /* In the order of the struct: designated initialisers out of order are no C++. */
 static const struct device_collectives table = {.load = load,
                                                 .make_group = make_group,
                                                 .join = join,
+                                                .leave = leave,
                                                 .all_reduce_start = all_reduce_start,
                                                 .all_reduce_finish = all_reduce_finish,
                                                 .all_gather = all_gather};

@@ -38,4 +38,8 @@ export MEMCLIP_EMULATION_COLLECTIVES=1
 ok "devices that sum and gather by themselves" run own "exchanged by the devices among themselves"
 unset MEMCLIP_EMULATION_COLLECTIVES
 ok "with the same bits" same staged own
+export MEMCLIP_EMULATION_COLLECTIVES=partly
+ok "where one rank cannot join none does" run partly "summed by MPI through the host's memory: .*one rank does not join"
+unset MEMCLIP_EMULATION_COLLECTIVES
+ok "with the same bits" same staged partly
 finish

@@ -437,6 +437,8 @@ struct device_collectives {
   enum status (*make_group)(struct device *self, uint8_t group[DEVICE_GROUP_BYTES]);
   enum status (*join)(struct device *self, const uint8_t group[DEVICE_GROUP_BYTES], int rank,
                       int size); /* collective */
+  /* Undoes `join` where it succeeded here and failed on another rank. */
+  void (*leave)(struct device *self);
   /* x, in place, = its sum over the ranks: after what is enqueued now, beside what is enqueued later. */
   void (*all_reduce_start)(struct device *self, float *x, size_t count);
   /* What is enqueued after it sees the sums of all that was started. */

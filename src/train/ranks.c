@@ -27,7 +27,10 @@ static enum status join_devices(struct device *device) {
     return error_set(STATUS_SYSTEM, "several ranks share a device");
   TRY(comm_agree(comm_rank() == 0 ? collectives->make_group(device, group) : STATUS_OK));
   comm_broadcast(group, sizeof group, 0);
-  return comm_agree(collectives->join(device, group, comm_rank(), comm_size()));
+  const enum status mine = collectives->join(device, group, comm_rank(), comm_size()), all = comm_agree(mine);
+  if (all != STATUS_OK && mine == STATUS_OK)
+    collectives->leave(device);
+  return all;
 }
 
 static void enter_thread(void *context) {

@@ -1,7 +1,8 @@
 /* What the emulated device tells and exchanges beside its kernels. Downloads happen as late as they may, sums between
  * ranks too.
  *  MEMCLIP_EMULATION_COLLECTIVES=1: each rank of the node has a device of its own, and these sum and gather by
- *    themselves, through a file that they map. Without it, and with "shared", all ranks share one device.
+ *    themselves, through a file that they map; "partly": the last rank does not join. Without it, and with "shared",
+ *    all ranks share one device.
  *  MEMCLIP_EMULATION_MEMORY=bytes: the device's memory. */
 #include "cuda/cuda.h"
 #include "emulation/emulation.h"
@@ -118,6 +119,12 @@ static void barrier(void) {
   pthread_barrier_wait(&shared->barrier);
 }
 
+static void leave(struct device *self) {
+  (void)self;
+  munmap(shared, sizeof *shared);
+  shared = NULL;
+}
+
 static enum status join(struct device *self, const uint8_t group[DEVICE_GROUP_BYTES], int rank, int size) {
   (void)self;
   const int file = open((const char *)group, O_RDWR);
@@ -142,7 +149,11 @@ static enum status join(struct device *self, const uint8_t group[DEVICE_GROUP_BY
   barrier();
   if (rank == 0)
     unlink((const char *)group);
-  return STATUS_OK;
+  const char *given = getenv("MEMCLIP_EMULATION_COLLECTIVES");
+  if (strcmp(given, "partly") != 0 || rank != size - 1)
+    return STATUS_OK;
+  leave(self);
+  return error_set(STATUS_SYSTEM, "emulation: one rank does not join");
 }
 
 /* Every rank's bytes, a piece at a time, in rank order. */
@@ -187,6 +198,7 @@ static void all_gather(struct device *self, const void *mine, void *all, size_t 
 static const struct device_collectives collective_table = {.load = load,
                                                            .make_group = make_group,
                                                            .join = join,
+                                                           .leave = leave,
                                                            .all_reduce_start = all_reduce_start,
                                                            .all_reduce_finish = all_reduce_finish,
                                                            .all_gather = all_gather};
@@ -197,10 +209,8 @@ void runtime_open_collective(struct cuda_device *cuda) {
 }
 
 void runtime_leave_collective(struct cuda_device *cuda) {
-  (void)cuda;
   if (!sums.empty())
     fatal("emulation: a sum was started that nobody waited for");
   if (shared)
-    munmap(shared, sizeof *shared);
-  shared = NULL;
+    leave(&cuda->device);
 }

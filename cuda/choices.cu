@@ -18,22 +18,24 @@ static const char *const field_names[] = {
     "accumulate", "a_align", "b_align", "c_align", "bias_align"};
 static_assert(sizeof field_names / sizeof *field_names == CHOICE_FIELDS, "a name for each field");
 
-static int64_t alignment_of(const void *pointer) {
+/* Of all products of a batch, `distance` bytes from one to the next. */
+static int64_t alignment_of(const void *pointer, int64_t distance) {
+  const uintptr_t places = (uintptr_t)pointer | (uintptr_t)distance;
   int64_t bytes = 1;
-  while (bytes < 256 && (uintptr_t)pointer % (2 * (uintptr_t)bytes) == 0)
+  while (bytes < 256 && places % (2 * (uintptr_t)bytes) == 0)
     bytes *= 2;
   return bytes;
 }
 
 struct choice_key choice_key_of(const struct gemm *call) {
   const int64_t a_stride = call->a_stride ? call->a_stride : call->a_transposed ? call->m : call->k;
-  const void *bias = call->c_dtype == DTYPE_BF16 ? call->rounded_bias : call->bias; /* else a copy is made */
   const int64_t b_stride = call->b_stride ? call->b_stride : call->b_transposed ? call->k : call->n;
+  const int64_t size = call->dtype == DTYPE_BF16 ? 2 : 4, c_size = call->c_dtype == DTYPE_BF16 ? 2 : 4;
   return {{call->m, call->n, call->k, call->batch ? call->batch : 1, a_stride, b_stride,
-           call->c_stride ? call->c_stride : call->n, call->a_batch, call->b_batch, call->c_batch,
-           call->dtype == DTYPE_BF16 ? 16 : 32, call->c_dtype == DTYPE_BF16 ? 16 : 32, call->a_transposed,
-           call->b_transposed, call->accumulate, alignment_of(call->a), alignment_of(call->b), alignment_of(call->c),
-           call->bias ? alignment_of(bias) : 0}};
+           call->c_stride ? call->c_stride : call->n, call->a_batch, call->b_batch, call->c_batch, 8 * size, 8 * c_size,
+           call->a_transposed, call->b_transposed, call->accumulate, alignment_of(call->a, size * call->a_batch),
+           alignment_of(call->b, size * call->b_batch), alignment_of(call->c, c_size * call->c_batch),
+           call->bias ? alignment_of(gemm_ready_bias(call), 0) : 0}};
 }
 
 static struct choice **bucket_of(struct cuda_device *cuda, const struct choice_key *key) {

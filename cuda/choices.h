@@ -4,8 +4,8 @@
 #define MEMCLIP_CUDA_CHOICES_H
 #include "cuda/gemm.h"
 
-/* What a choice depends on. A matrix's alignment is that of its first element, in bytes, at most 256; the bias's is 0
- * where there is none. */
+/* What a choice depends on. A matrix's alignment is that of its first element, in every product of a batch, in bytes,
+ * at most 256; the bias's is 0 where there is none. */
 enum choice_field {
   CHOICE_M,
   CHOICE_N,

@@ -193,14 +193,13 @@ static void choose(struct cuda_device *cuda, struct choice *choice, const struct
   runtime_release(cuda, trial);
 }
 
-/* The bias as the library wants it. */
 static void set_bias(struct cuda_device *cuda, const struct choice *choice, const struct gemm *call) {
-  const void *bias = call->c_dtype == DTYPE_BF16 ? call->rounded_bias : call->bias;
+  const void *bias = gemm_ready_bias(call);
   if (!call->bias)
     return;
   if (!bias) {
-    void *copy = cuda_scratch(cuda, CUDA_SCRATCH_BIAS, (size_t)call->n * 2);
-    cuda_cast(&cuda->device, copy, DTYPE_BF16, call->bias, DTYPE_F32, call->n);
+    void *copy = cuda_scratch(cuda, CUDA_SCRATCH_BIAS, (size_t)call->n * sizeof(float));
+    cuda_cast(&cuda->device, copy, call->c_dtype, call->bias, DTYPE_F32, call->n);
     bias = copy;
   }
   describe((struct plan *)choice->plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);

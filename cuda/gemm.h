@@ -18,6 +18,12 @@ struct gemm {
   void *c;
 };
 void gemm_multiply(struct cuda_device *cuda, const struct gemm *call);
+/* The bias as cuBLASLt takes it: of c's dtype, on 16 bytes (kernels for the A100 load that much at once). NULL where a
+ * copy must be made, or where there is none. */
+static inline const void *gemm_ready_bias(const struct gemm *call) {
+  const void *bias = call->c_dtype == DTYPE_BF16 ? call->rounded_bias : call->bias;
+  return (uintptr_t)bias % 16 == 0 ? bias : NULL;
+}
 
 enum status gemm_open(struct cuda_device *cuda);
 void gemm_close(struct cuda_device *cuda);

@@ -38,6 +38,15 @@ struct choice_key choice_key_of(const struct gemm *call) {
            call->bias ? alignment_of(gemm_ready_bias(call), 0) : 0}};
 }
 
+void choice_make_plain(struct choice *choice) {
+  memset(choice->algorithm, 0xff, sizeof choice->algorithm);
+}
+bool choice_is_plain(const struct choice *choice) {
+  struct choice plain;
+  choice_make_plain(&plain);
+  return memcmp(choice->algorithm, plain.algorithm, sizeof plain.algorithm) == 0;
+}
+
 static struct choice **bucket_of(struct cuda_device *cuda, const struct choice_key *key) {
   uint64_t hash = 0;
   for (int i = 0; i < CHOICE_FIELDS; i++)

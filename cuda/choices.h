@@ -40,6 +40,10 @@ struct choice {
   struct choice *next_in_bucket;
 };
 
+/* No algorithm of the library: gemm_plain.cu. */
+void choice_make_plain(struct choice *choice);
+bool choice_is_plain(const struct choice *choice);
+
 struct choice_key choice_key_of(const struct gemm *call);
 static inline enum dtype choice_dtype(const struct choice_key *key, enum choice_field bits) {
   return key->of[bits] == 16 ? DTYPE_BF16 : DTYPE_F32;

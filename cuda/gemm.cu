@@ -164,22 +164,23 @@ static void set_algorithm(struct choice *choice, const cublasLtMatmulAlgo_t *alg
   choice->microseconds = 1e3 * milliseconds;
 }
 
-/* Into a block of its own, since a product that accumulates would change its result; where there is no room for it, the
- * library's best guess is taken. */
+/* The fastest of those that run, or none: the product is plain then. Into a block of its own, since a product that
+ * accumulates would change its result; where there is no room for it, the library's best guess is taken. */
 static void choose(struct cuda_device *cuda, struct choice *choice, const struct gemm *call,
                    const cublasLtMatmulHeuristicResult_t *proposals, int count) {
   const int64_t *key = choice->key.of;
   const size_t elements =
       (size_t)((key[CHOICE_BATCH] - 1) * key[CHOICE_C_BATCH] + (key[CHOICE_M] - 1) * key[CHOICE_C_STRIDE] + call->n);
-  void *trial;
-  set_algorithm(choice, &proposals[0].algo, 0);
-  if (count == 1)
-    return;
   const size_t bytes = elements * (size_t)key[CHOICE_C_BITS] / 8 + 256;
-  if (cudaMalloc(&trial, bytes) != cudaSuccess) {
+  void *trial;
+  choice_make_plain(choice);
+  if (count > 0 && cudaMalloc(&trial, bytes) != cudaSuccess) {
     (void)cudaGetLastError();
+    set_algorithm(choice, &proposals[0].algo, 0);
     return;
   }
+  if (count == 0)
+    return;
   runtime_fill_bytes(cuda, trial, 0, bytes);
   void *c = (char *)trial + (uintptr_t)call->c % 256;
   float best = -1;
@@ -212,22 +213,25 @@ static struct choice *make_choice(struct cuda_device *cuda, const struct gemm *c
   struct plan *plan = make_plan(cuda, key);
   choice->plan = plan;
   set_bias(cuda, choice, call);
-  const int count = propose(cuda, plan, key, proposals);
-  if (!count)
-    fatal("cuBLASLt has no product for m %lld n %lld k %lld, %lld to %lld bits, that adds in a fixed order",
-          (long long)call->m, (long long)call->n, (long long)call->k, (long long)key->of[CHOICE_BITS],
-          (long long)key->of[CHOICE_C_BITS]);
-  choose(cuda, choice, call, proposals, count);
+  choose(cuda, choice, call, proposals, propose(cuda, plan, key, proposals));
   return choice;
 }
 
 void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
-  if (call->m == 0 || call->n == 0 || (call->k == 0 && call->accumulate)) /* errors in the library's eyes */
+  if (call->m == 0 || call->n == 0) /* errors in the library's eyes */
     return;
+  if (call->k == 0) {
+    gemm_multiply_plainly(cuda, call);
+    return;
+  }
   const struct choice_key key = choice_key_of(call);
   struct choice *choice = choices_find(cuda, &key);
   if (!choice)
     choice = make_choice(cuda, call, &key);
+  if (choice_is_plain(choice)) {
+    gemm_multiply_plainly(cuda, call);
+    return;
+  }
   if (!choice->plan)
     choice->plan = make_plan(cuda, &key);
   set_bias(cuda, choice, call);
@@ -237,6 +241,8 @@ void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
 bool choices_accept(struct cuda_device *cuda, const struct choice *choice) {
   cublasLtMatmulAlgo_t algorithm;
   cublasLtMatmulHeuristicResult_t result;
+  if (choice_is_plain(choice))
+    return true;
   memcpy(&algorithm, choice->algorithm, sizeof algorithm);
   struct plan *plan = make_plan(cuda, &choice->key);
   const cublasStatus_t status = cublasLtMatmulAlgoCheck(cuda->gemm->handle, plan->operation, plan->b, plan->a, plan->c,

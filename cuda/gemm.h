@@ -1,4 +1,4 @@
-/* Matrix products: cuBLASLt (gemm.cu), or plain loops in the emulation. */
+/* Matrix products: cuBLASLt (gemm.cu), or plain loops in the emulation; gemm_plain.cu where these have none. */
 #ifndef MEMCLIP_CUDA_GEMM_H
 #define MEMCLIP_CUDA_GEMM_H
 #include "cuda/cuda.h"
@@ -18,6 +18,7 @@ struct gemm {
   void *c;
 };
 void gemm_multiply(struct cuda_device *cuda, const struct gemm *call);
+void gemm_multiply_plainly(struct cuda_device *cuda, const struct gemm *call); /* the same by gemm_plain.cu */
 /* The bias as cuBLASLt takes it: of c's dtype, on 16 bytes (kernels for the A100 load that much at once). NULL where a
  * copy must be made, or where there is none. */
 static inline const void *gemm_ready_bias(const struct gemm *call) {

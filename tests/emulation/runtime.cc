@@ -60,14 +60,16 @@ void runtime_synchronize(struct cuda_device *cuda) {
 }
 
 /* ---- products: in double, or as MEMCLIP_EMULATION_CHOICES=random draws for each shape, as a GPU's timing would: in
- * float in ascending or descending order. */
+ * float in ascending or descending order; or, "plain", by the kernel for what the library has no algorithm for. */
 
 enum { IN_DOUBLE, ASCENDING, DESCENDING, WAYS };
 
-static uint64_t choose_way(void) {
+static void choose_way(struct choice *choice) {
   const char *wanted = getenv("MEMCLIP_EMULATION_CHOICES");
   static std::random_device noise;
-  return wanted && strcmp(wanted, "random") == 0 ? noise() % WAYS : (uint64_t)IN_DOUBLE;
+  choice->algorithm[0] = wanted && strcmp(wanted, "random") == 0 ? noise() % WAYS : (uint64_t)IN_DOUBLE;
+  if (wanted && strcmp(wanted, "plain") == 0)
+    choice_make_plain(choice);
 }
 
 static float element(enum dtype dtype, const void *x, int64_t i) {
@@ -110,7 +112,11 @@ void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
   if (!choice) {
     graphs_expect_no_capture(cuda, "another product");
     choice = choices_add(cuda, &key);
-    choice->algorithm[0] = choose_way();
+    choose_way(choice);
+  }
+  if (choice_is_plain(choice)) {
+    gemm_multiply_plainly(cuda, call);
+    return;
   }
   const struct gemm kept = *call;
   emulation_enqueue([=] {
@@ -122,7 +128,7 @@ void gemm_multiply(struct cuda_device *cuda, const struct gemm *call) {
 }
 bool choices_accept(struct cuda_device *cuda, const struct choice *choice) {
   (void)cuda;
-  return choice->algorithm[0] < WAYS;
+  return choice->algorithm[0] < WAYS || choice_is_plain(choice);
 }
 void choices_drop_plan(struct choice *choice) {
   choice->plan = NULL;

@@ -1,6 +1,7 @@
 /* The CLIP loss over the global batch. With accumulation every micro-batch is encoded once to have its features, the
- * loss and its feature gradients are computed once over all of them, and each micro-batch is replayed once: exactly the
- * gradient of the big batch. */
+ * loss and its feature gradients are computed once over all of them, and each micro-batch is encoded again, to the same
+ * bits (parameters and random numbers are those of the step), and takes its rows of them: exactly the gradient of the
+ * big batch. */
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/report.h"
@@ -10,7 +11,8 @@
 
 enum { LONG, SHORT, TEXTS };
 
-/* One tower's side of the loss: local rows [accumulation * batch, E], all ranks' rows [global, E]. */
+/* One tower's side of the loss: unit, norm and dunit of all local rows [accumulation * batch], raw and draw of a
+ * micro-batch's [batch], `all` of all ranks' [global], rank by rank; [.., E] but for the norm. */
 struct side {
   struct tower_run *run; /* NULL: not used */
   bool trains;
@@ -20,11 +22,15 @@ struct contrastive_state {
   struct device *device;
   struct side image, text[TEXTS];
   double weight[TEXTS];
-  float *extra, *host; /* [batch,E] second contribution to the image gradient; [ranks*batch,E] on the host */
+  float *extra, *host; /* second contribution to the image gradient, as dunit; all ranks' rows on the host */
 };
 
 static size_t row_bytes(const struct session *session) {
   return (size_t)session->model->config.embed_dim * sizeof(float);
+}
+
+static int64_t local_rows(const struct session *session) {
+  return session->accumulation * session->batch;
 }
 
 static float *take_rows(struct session *session, int64_t rows, const char *label) {
@@ -32,7 +38,7 @@ static float *take_rows(struct session *session, int64_t rows, const char *label
 }
 
 static void open_side(struct session *session, struct side *side, struct tower *tower, int kept) {
-  const int64_t local = session->accumulation * session->batch;
+  const int64_t local = local_rows(session);
   side->trains = tower_trains(tower) || !session->settings->debug.skip_frozen;
   side->run = tower_run_create(session->model, tower, session->batch, side->trains, kept);
   side->raw = take_rows(session, session->batch, "features");
@@ -82,42 +88,34 @@ static void encode_all(struct contrastive_state *state, struct session *session,
     }
 }
 
-/* Rows of all ranks in global order: micro-batch a of rank r at (a * ranks + r) * batch. */
 static void gather(struct contrastive_state *state, struct session *session, struct side *side) {
-  const size_t block = (size_t)session->batch * row_bytes(session), all = block * (size_t)comm_size();
-  if (comm_size() == 1) { /* no way through the host, which would wait */
-    session->device->op->copy(session->device, side->all, side->unit, (size_t)session->accumulation * block);
-    return;
-  }
-  for (int64_t a = 0; a < session->accumulation; a++)
-    ranks_gather(session->device, session->ranks, (char *)side->unit + (size_t)a * block,
-                 (char *)side->all + (size_t)a * all, block, state->host);
+  const size_t bytes = (size_t)local_rows(session) * row_bytes(session);
+  if (comm_size() == 1) /* no way through the host, which would wait */
+    session->device->op->copy(session->device, side->all, side->unit, bytes);
+  else
+    ranks_gather(session->device, session->ranks, side->unit, side->all, bytes, state->host);
 }
 
 static void loss_of_text(struct contrastive_state *state, struct session *session, int t) {
   struct device *device = session->device;
-  const int64_t width = session->model->config.embed_dim;
+  const int64_t width = session->model->config.embed_dim, local = local_rows(session);
   struct parameter *scale = session->model->logit_scale;
-  for (int64_t a = 0; a < session->accumulation; a++) {
-    const int64_t row = a * session->batch;
-    float *dimages = state->image.dunit + row * width;
-    float *into = t == LONG || !state->text[LONG].run ? dimages : state->extra;
-    device->op->contrastive(device, &(struct contrastive){.global = session->global_batch,
-                                                          .width = width,
-                                                          .first = (a * comm_size() + comm_rank()) * session->batch,
-                                                          .count = session->batch,
-                                                          .dtype = session->dtype,
-                                                          .weight = state->weight[t],
-                                                          .images = state->image.all,
-                                                          .texts = state->text[t].all,
-                                                          .logit_scale = scale->master,
-                                                          .loss = session->loss,
-                                                          .dimages = into,
-                                                          .dtexts = state->text[t].dunit + row * width,
-                                                          .dlogit_scale = scale->gradient});
-    if (into != dimages)
-      device->op->add(device, dimages, into, 1, session->batch * width);
-  }
+  float *dimages = t == LONG || !state->text[LONG].run ? state->image.dunit : state->extra;
+  device->op->contrastive(device, &(struct contrastive){.global = session->global_batch,
+                                                        .width = width,
+                                                        .first = comm_rank() * local,
+                                                        .count = local,
+                                                        .dtype = session->dtype,
+                                                        .weight = state->weight[t],
+                                                        .images = state->image.all,
+                                                        .texts = state->text[t].all,
+                                                        .logit_scale = scale->master,
+                                                        .loss = session->loss,
+                                                        .dimages = dimages,
+                                                        .dtexts = state->text[t].dunit,
+                                                        .dlogit_scale = scale->gradient});
+  if (dimages != state->image.dunit)
+    device->op->add(device, state->image.dunit, dimages, 1, local * width);
 }
 
 struct loss_pass {
@@ -221,10 +219,9 @@ static void close_state(void *opaque) {
 size_t objective_contrastive_bytes(struct session *session) {
   struct model *model = session->model;
   const int texts = (session->settings->loss.long_weight > 0) + (session->settings->loss.short_weight > 0);
-  const int64_t local = session->accumulation * session->batch;
-  const size_t features =
-      (size_t)(2 * local + 3 * (int64_t)session->batch + session->global_batch) * row_bytes(session);
-  return (size_t)(1 + texts) * features +
+  const int64_t local = local_rows(session);
+  const size_t features = (size_t)(2 * local + 2 * (int64_t)session->batch + session->global_batch);
+  return ((size_t)(1 + texts) * features + (size_t)local) * row_bytes(session) +
          tower_run_bytes(model, &model->vision, session->batch, tower_trains(&model->vision), session->kept_patches) +
          (size_t)texts * tower_run_bytes(model, &model->text, session->batch, tower_trains(&model->text), 0);
 }
@@ -237,9 +234,8 @@ enum status objective_open_contrastive(struct session *session, struct objective
   state->device = session->device;
   state->weight[LONG] = loss->long_weight;
   state->weight[SHORT] = loss->short_weight;
-  state->extra = take_rows(session, session->batch, "feature gradients");
-  state->host =
-      memory_allocate((size_t)session->batch * (size_t)comm_size() * row_bytes(session), "features being gathered");
+  state->extra = take_rows(session, local_rows(session), "feature gradients");
+  state->host = memory_allocate((size_t)session->global_batch * row_bytes(session), "features being gathered");
   open_side(session, &state->image, &session->model->vision, session->kept_patches);
   for (int t = 0; t < TEXTS; t++)
     if (state->weight[t] > 0)

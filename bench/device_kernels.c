@@ -339,10 +339,13 @@ static void bench_contrastive(struct bench *bench, int64_t pairs, int64_t width,
                                    .images = bench_make(bench, DTYPE_F32, pairs * width, 0.04),
                                    .texts = bench_make(bench, DTYPE_F32, pairs * width, 0.04),
                                    .logit_scale = bench_make(bench, DTYPE_F32, 1, 1),
+                                   .normalisers = bench_make(bench, DTYPE_F32, 2 * pairs, 0),
                                    .loss = bench_make(bench, DTYPE_F64, 1, 0),
                                    .dimages = bench_make(bench, DTYPE_F32, pairs * width, 0),
                                    .dtexts = bench_make(bench, DTYPE_F32, pairs * width, 0),
                                    .dlogit_scale = bench_make(bench, DTYPE_F32, 1, 0)};
+  snprintf(name, sizeof name, "normalisers of %lld pairs%s", (long long)pairs, dtype == DTYPE_F32 ? ", fp32" : "");
+  MEASURE(bench, "", name, contrastive_normalisers, &call);
   snprintf(name, sizeof name, "contrastive loss of %lld pairs%s", (long long)pairs, dtype == DTYPE_F32 ? ", fp32" : "");
   MEASURE(bench, "", name, contrastive, &call);
   bench_release(bench);

@@ -89,7 +89,11 @@ static inline double op_gathered(double table_bytes, double accessed_bytes) {
   X(normalize, normalize, OP_LOSS, 0, 8 * OP_ROWS)                                                                     \
   X(normalize_backward, normalize, OP_LOSS, 0, 12 * OP_ROWS)                                                           \
   X(distill, distill, OP_LOSS, 0, 12 * OP_IMAGE)                                                                       \
-  X(contrastive, contrastive, OP_LOSS, 10 * N(call->global) * N(call->count) * N(call->width),                         \
+  X(contrastive_normalisers, contrastive, OP_LOSS,                                                                     \
+    N(call->count == call->global ? 2 : 4) * N(call->global) * N(call->count) * N(call->width),                        \
+    8 * N(call->global) * N(call->width))                                                                              \
+  X(contrastive, contrastive, OP_LOSS,                                                                                 \
+    N(call->count == call->global ? 6 : 8) * N(call->global) * N(call->count) * N(call->width),                        \
     16 * N(call->global) * N(call->width))                                                                             \
   X(adamw_squares, adamw, OP_OPTIMIZER, 0, 4 * N(call->count))                                                         \
   X(adamw, adamw, OP_OPTIMIZER, 0, (call->compute ? 30 : 28) * N(call->count))

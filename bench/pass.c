@@ -14,7 +14,7 @@ struct pass {
   void *images;
   int32_t *ids, *end;
   int caption_tokens;
-  float *features[2], *gradient[2], *unit[2], *norm[2], *dunit[2];
+  float *features[2], *gradient[2], *unit[2], *norm[2], *dunit[2], *normalisers;
   double *loss;
   int64_t step;
   struct optimizer optimizer; /* opened where there are steps to take */
@@ -114,6 +114,7 @@ static void open_features(struct pass *pass) {
   }
   fill(pass, pass->features[1], host, count, sizeof *host); /* the teacher's, where they are at hand */
   memory_release(host);
+  pass->normalisers = take(pass, 2 * pass->request.batch, sizeof(float));
   pass->loss = take(pass, 1, sizeof *pass->loss);
   pass->device->op->zero(pass->device, pass->loss, sizeof *pass->loss);
 }
@@ -182,18 +183,21 @@ static void step_contrastive(struct pass *pass) {
     const struct normalize call = normalize_call(pass, side);
     device->op->normalize(device, &call);
   }
-  device->op->contrastive(device, &(struct contrastive){.global = batch,
-                                                        .width = model->config.embed_dim,
-                                                        .count = batch,
-                                                        .dtype = pass->request.dtype,
-                                                        .weight = 1,
-                                                        .images = pass->unit[0],
-                                                        .texts = pass->unit[1],
-                                                        .logit_scale = model->logit_scale->master,
-                                                        .loss = pass->loss,
-                                                        .dimages = pass->dunit[0],
-                                                        .dtexts = pass->dunit[1],
-                                                        .dlogit_scale = model->logit_scale->gradient});
+  const struct contrastive loss = {.global = batch,
+                                   .width = model->config.embed_dim,
+                                   .count = batch,
+                                   .dtype = pass->request.dtype,
+                                   .weight = 1,
+                                   .images = pass->unit[0],
+                                   .texts = pass->unit[1],
+                                   .logit_scale = model->logit_scale->master,
+                                   .normalisers = pass->normalisers,
+                                   .loss = pass->loss,
+                                   .dimages = pass->dunit[0],
+                                   .dtexts = pass->dunit[1],
+                                   .dlogit_scale = model->logit_scale->gradient};
+  device->op->contrastive_normalisers(device, &loss);
+  device->op->contrastive(device, &loss);
   for (int side = 0; side < 2; side++) {
     const struct normalize call = normalize_call(pass, side);
     device->op->normalize_backward(device, &call);
@@ -250,7 +254,7 @@ enum status pass_open(const struct pass_request *request, struct pass **out) {
 
 void pass_close(struct pass *pass) {
   struct device *device = pass->device;
-  void *const blocks[] = {pass->images, pass->ids, pass->end, pass->loss};
+  void *const blocks[] = {pass->images, pass->ids, pass->end, pass->loss, pass->normalisers};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     device->op->release(device, blocks[i]);
   for (int side = 0; side < 2; side++) {

@@ -1,6 +1,7 @@
-/* The contrastive loss by tiles. First sweep: log-sum-exps of all rows and columns (both are needed by the gradient of
- * any one row). Second and third: gradients of the owned images, then, with the roles exchanged, of the owned texts.
- * Logits of one tile exist at a time, in fp32.
+/* The contrastive loss by tiles of logits, of which one exists at a time, in fp32. The normalisers (log-sum-exps) of
+ * all rows and columns come first: the gradient of any one row needs both. Where this rank owns all rows, a tile serves
+ * images and texts at once; else the owned images, then, with the roles exchanged, the owned texts go through all of
+ * the others.
  *
  * In bf16 products are made by tensor cores. For the logits x = upper + lower, both bf16, and a . b = upper upper +
  * upper lower + lower upper as one product three times as wide: within 2^-16 |a| |b|. The gradients are products of dA
@@ -18,6 +19,8 @@ enum { THREADS = 256, PAD = 8 /* bf16 of 16 bytes */, VECTOR = 4 };
 struct sweep {
   struct cuda_device *cuda;
   struct contrastive call;
+  bool all, both; /* rows are owned; gradients come of the same tiles */
+  int share_side; /* whose tiles give the logit scale's gradient */
   float *tile;    /* [TILE_ROWS or fewer, stride] */
   void *slopes;   /* dA of the tile: the tile itself, or bf16 [same] */
   int64_t stride; /* columns of a whole tile, padded */
@@ -26,7 +29,13 @@ struct sweep {
       *others;   /* bf16 only: [TILE_ROWS or fewer, 3 padded] upper, upper, lower; [G, 3 padded] upper, lower, upper */
   float *lse[2]; /* [G] of the rows (images) and columns (texts); sums of exponentials while they are being made */
   float *max[2]; /* [G] while they are being made */
-  double *row_sums; /* [G] loss terms, then shares of the logit scale's gradient */
+  double *row_sums; /* [count] loss terms, then shares of the logit scale's gradient */
+};
+/* Rows of `own`, images for side 0 and texts for side 1, against rows of the others. */
+struct tile {
+  int side;
+  const float *own, *others; /* the tile's first rows */
+  int64_t row, rows, column, columns;
 };
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -70,21 +79,43 @@ static void split(const struct sweep *s, const float *x, int64_t rows, bf16 *out
                      padded, out == s->own, out));
 }
 
-/* tile[rows,columns] = a . others[column ..]^T; in bf16 of what was split before. */
-static void multiply_tile(const struct sweep *s, const float *a, int64_t rows, const float *others, int64_t column,
-                          int64_t columns) {
+/* Rows of the others as bf16, from the tile's first on; NULL in fp32. */
+static const bf16 *others_of(const struct sweep *s, const struct tile *t) {
+  return s->others ? s->others + t->column * 3 * s->padded : NULL;
+}
+
+/* s->tile = own . others^T; in bf16 of what was split before. */
+static void multiply_tile(const struct sweep *s, const struct tile *t) {
   struct gemm gemm = {};
-  gemm.m = rows;
-  gemm.n = columns;
+  gemm.m = t->rows;
+  gemm.n = t->columns;
   gemm.k = s->own ? 3 * s->padded : s->call.width;
   gemm.c_stride = s->stride;
   gemm.dtype = s->call.dtype;
   gemm.c_dtype = DTYPE_F32;
   gemm.b_transposed = true;
-  gemm.a = s->own ? (const void *)s->own : a;
-  gemm.b = s->own ? (const void *)(s->others + column * 3 * s->padded) : others + column * s->call.width;
+  gemm.a = s->own ? (const void *)s->own : t->own;
+  gemm.b = s->own ? (const void *)others_of(s, t) : t->others;
   gemm.c = s->tile;
   gemm_multiply(s->cuda, &gemm);
+}
+
+/* All tiles of the owned rows of a side. */
+static void for_tiles(const struct sweep *s, int side, void (*use)(const struct sweep *, const struct tile *)) {
+  const struct contrastive *call = &s->call;
+  const int64_t width = call->width, last = call->first + call->count;
+  const float *own = side ? call->texts : call->images, *others = side ? call->images : call->texts;
+  split(s, others, call->global, s->others);
+  for (int64_t i = call->first; i < last; i += TILE_ROWS) {
+    const int64_t rows = smaller(TILE_ROWS, last - i);
+    split(s, own + i * width, rows, s->own);
+    for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
+      const int64_t columns = smaller(TILE_COLUMNS, call->global - j);
+      const struct tile tile = {side, own + i * width, others + j * width, i, rows, j, columns};
+      multiply_tile(s, &tile);
+      use(s, &tile);
+    }
+  }
 }
 
 /* ---- log-sum-exps */
@@ -104,7 +135,7 @@ DEVICE void join_pair(float *max, float *sum, float other_max, float other_sum) 
 #define NO_LOGIT (-1e30f)
 
 /* A block per row of the tile. */
-KERNEL void join_rows(struct sweep s, int64_t row, int64_t columns) {
+KERNEL void join_rows(struct sweep s, int side, int64_t row, int64_t columns) {
   SHARED(float, warp_max_, THREADS / WARP);
   SHARED(float, warp_sum_, THREADS / WARP);
   const float scale = expf(*s.call.logit_scale), *tile = s.tile + blockIdx.x * s.stride;
@@ -122,12 +153,12 @@ KERNEL void join_rows(struct sweep s, int64_t row, int64_t columns) {
   block_barrier();
   if (threadIdx.x == 0) {
     const int64_t i = row + blockIdx.x;
-    max = s.max[0][i];
-    sum = s.lse[0][i];
+    max = s.max[side][i];
+    sum = s.lse[side][i];
     for (int w = 0; w < THREADS / WARP; w++)
       join_pair(&max, &sum, warp_max_[w], warp_sum_[w]);
-    s.max[0][i] = max;
-    s.lse[0][i] = sum;
+    s.max[side][i] = max;
+    s.lse[side][i] = sum;
   }
 }
 
@@ -154,35 +185,24 @@ KERNEL void join_columns(struct sweep s, int64_t rows, int64_t column, int64_t c
 }
 
 KERNEL void start_normalisers(struct sweep s) {
-  for (int64_t i = thread_of_grid(); i < s.call.global; i += threads_of_grid())
+  for (int64_t n = thread_of_grid(); n < s.call.count; n += threads_of_grid())
     for (int side = 0; side < 2; side++) {
-      s.max[side][i] = NO_LOGIT;
-      s.lse[side][i] = 0;
+      s.max[side][s.call.first + n] = NO_LOGIT;
+      s.lse[side][s.call.first + n] = 0;
     }
 }
 KERNEL void finish_normalisers(struct sweep s) {
-  for (int64_t i = thread_of_grid(); i < s.call.global; i += threads_of_grid())
-    for (int side = 0; side < 2; side++)
+  for (int64_t n = thread_of_grid(); n < s.call.count; n += threads_of_grid())
+    for (int side = 0; side < 2; side++) {
+      const int64_t i = s.call.first + n;
       s.lse[side][i] = s.max[side][i] + logf(s.lse[side][i]);
+    }
 }
 
-static void find_normalisers(const struct sweep *s) {
-  const struct contrastive *call = &s->call;
-  const unsigned blocks = blocks_striding(call->global, THREADS);
-  LAUNCH(start_normalisers, blocks, THREADS, 0, s->cuda, *s);
-  split(s, call->texts, call->global, s->others);
-  for (int64_t i = 0; i < call->global; i += TILE_ROWS) {
-    const int64_t rows = smaller(TILE_ROWS, call->global - i);
-    const float *images = call->images + i * call->width;
-    split(s, images, rows, s->own);
-    for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
-      const int64_t columns = smaller(TILE_COLUMNS, call->global - j);
-      multiply_tile(s, images, rows, call->texts, j, columns);
-      LAUNCH(join_rows, (unsigned)rows, THREADS, 0, s->cuda, *s, i, columns);
-      LAUNCH(join_columns, blocks_for(columns, WARP), THREADS, 0, s->cuda, *s, rows, j, columns);
-    }
-  }
-  LAUNCH(finish_normalisers, blocks, THREADS, 0, s->cuda, *s);
+static void join_tile(const struct sweep *s, const struct tile *t) {
+  LAUNCH(join_rows, (unsigned)t->rows, THREADS, 0, s->cuda, *s, t->side, t->row, t->columns);
+  if (s->all)
+    LAUNCH(join_columns, blocks_for(t->columns, WARP), THREADS, 0, s->cuda, *s, t->rows, t->column, t->columns);
 }
 
 /* The terms of an owned row: lse_row + lse_column - 2 A_ii; a warp each. */
@@ -220,54 +240,62 @@ KERNEL void differentiate_rows(struct sweep s, int side, int64_t row, int64_t co
   if (lane_of_thread() == 0)
     warp_shares[warp_of_thread()] = share;
   block_barrier();
-  if (threadIdx.x == 0 && side == 0)
+  if (threadIdx.x == 0 && side == s.share_side)
     for (int w = 0; w < THREADS / WARP; w++)
       s.row_sums[row + blockIdx.x - s.call.first] += warp_shares[w];
 }
 
+/* d = weight s / (2G) * what the tiles added up */
 KERNEL void scale_gradient(struct sweep s, float *gradient, float factor) {
   const float by = factor * expf(*s.call.logit_scale);
   for (int64_t i = thread_of_grid(); i < s.call.count * s.call.width; i += threads_of_grid())
     gradient[i] *= by;
 }
 
-/* gradient (+)= slopes . others[column ..] */
-static void add_product(const struct sweep *s, int64_t rows, const float *others, int64_t column, int64_t columns,
-                        float *gradient) {
+/* d own (+)= slopes . others */
+static void add_to_own(const struct sweep *s, const struct tile *t, float *gradient) {
   struct gemm gemm = {};
-  gemm.m = rows;
+  gemm.m = t->rows;
   gemm.n = s->call.width;
-  gemm.k = columns;
+  gemm.k = t->columns;
   gemm.a_stride = s->stride;
   gemm.b_stride = s->own ? 3 * s->padded : 0;
   gemm.dtype = s->call.dtype;
   gemm.c_dtype = DTYPE_F32;
-  gemm.accumulate = column > 0;
+  gemm.accumulate = t->column > 0;
   gemm.a = s->slopes;
-  gemm.b = s->own ? (const void *)(s->others + column * 3 * s->padded) : others + column * s->call.width;
-  gemm.c = gradient;
+  gemm.b = s->own ? (const void *)others_of(s, t) : t->others;
+  gemm.c = gradient + (t->row - s->call.first) * s->call.width;
   gemm_multiply(s->cuda, &gemm);
 }
 
-/* Gradients of the owned rows of `own` against all rows of `others`: d = weight s / (2G) * (P_row + P_column - 2 delta)
- * others. */
-static void differentiate_side(const struct sweep *s, int side, const float *own, const float *others, float *gradient,
-                               float factor) {
-  const struct contrastive *call = &s->call;
-  const int64_t width = call->width, last = call->first + call->count;
-  split(s, others, call->global, s->others);
-  for (int64_t i = call->first; i < last; i += TILE_ROWS) {
-    const int64_t rows = smaller(TILE_ROWS, last - i);
-    split(s, own + i * width, rows, s->own);
-    for (int64_t j = 0; j < call->global; j += TILE_COLUMNS) {
-      const int64_t columns = smaller(TILE_COLUMNS, call->global - j);
-      multiply_tile(s, own + i * width, rows, others, j, columns);
-      WITH_TYPE(T, call->dtype,
-                LAUNCH((differentiate_rows<T>), (unsigned)rows, THREADS, 0, s->cuda, *s, side, i, j, columns));
-      add_product(s, rows, others, j, columns, gradient + (i - call->first) * width);
-    }
-  }
-  LAUNCH(scale_gradient, blocks_striding(call->count * width, THREADS), THREADS, 0, s->cuda, *s, gradient, factor);
+/* d others (+)= slopes^T . own */
+static void add_to_others(const struct sweep *s, const struct tile *t, float *gradient) {
+  struct gemm gemm = {};
+  gemm.m = t->columns;
+  gemm.n = s->call.width;
+  gemm.k = t->rows;
+  gemm.a_stride = s->stride;
+  gemm.b_stride = s->own ? 3 * s->padded : 0;
+  gemm.dtype = s->call.dtype;
+  gemm.c_dtype = DTYPE_F32;
+  gemm.a_transposed = true;
+  gemm.accumulate = t->row > 0;
+  gemm.a = s->slopes;
+  gemm.b = s->own ? (const void *)s->own : t->own;
+  gemm.c = gradient + t->column * s->call.width;
+  gemm_multiply(s->cuda, &gemm);
+}
+
+static void differentiate_tile(const struct sweep *s, const struct tile *t) {
+  float *gradient = t->side ? s->call.dtexts : s->call.dimages;
+  WITH_TYPE(T, s->call.dtype,
+            LAUNCH((differentiate_rows<T>), (unsigned)t->rows, THREADS, 0, s->cuda, *s, t->side, t->row, t->column,
+                   t->columns));
+  if (gradient)
+    add_to_own(s, t, gradient);
+  if (s->both)
+    add_to_others(s, t, s->call.dtexts);
 }
 
 /* *dlogit_scale += factor s sum of the shares; one warp. */
@@ -286,6 +314,9 @@ static struct sweep plan_sweep(struct cuda_device *cuda, const struct contrastiv
   struct sweep sweep = {};
   sweep.cuda = cuda;
   sweep.call = *call;
+  sweep.all = call->count == global;
+  sweep.both = sweep.all && call->dimages && call->dtexts;
+  sweep.share_side = call->dtexts && !call->dimages;
   sweep.stride = padded_to(smaller(TILE_COLUMNS, global));
   sweep.padded = padded_to(call->width);
   const int64_t elements = rows * sweep.stride, splits = (rows + global) * 3 * sweep.padded;
@@ -296,30 +327,44 @@ static struct sweep plan_sweep(struct cuda_device *cuda, const struct contrastiv
   sweep.slopes = half ? (void *)(sweep.tile + elements) : sweep.tile;
   sweep.own = half ? (bf16 *)sweep.slopes + elements : NULL;
   sweep.others = half ? sweep.own + rows * 3 * sweep.padded : NULL;
-  const size_t vector_bytes = (size_t)global * (4 * sizeof(float) + sizeof(double));
+  const size_t vector_bytes = (size_t)global * (2 * sizeof(float) + sizeof(double));
   sweep.row_sums = (double *)cuda_scratch(cuda, CUDA_SCRATCH_ROWS, vector_bytes);
-  float *floats = (float *)(sweep.row_sums + global);
   for (int side = 0; side < 2; side++) {
-    sweep.lse[side] = floats + side * global;
-    sweep.max[side] = floats + (2 + side) * global;
+    sweep.lse[side] = call->normalisers + side * global;
+    sweep.max[side] = (float *)(sweep.row_sums + global) + side * global;
   }
   return sweep;
+}
+
+void cuda_contrastive_normalisers(struct device *self, const struct contrastive *call) {
+  struct cuda_device *cuda = cuda_from_device(self);
+  const struct sweep sweep = plan_sweep(cuda, call);
+  const unsigned blocks = blocks_striding(call->count, THREADS);
+  LAUNCH(start_normalisers, blocks, THREADS, 0, cuda, sweep);
+  for_tiles(&sweep, 0, join_tile);
+  if (!sweep.all)
+    for_tiles(&sweep, 1, join_tile);
+  LAUNCH(finish_normalisers, blocks, THREADS, 0, cuda, sweep);
 }
 
 void cuda_contrastive(struct device *self, const struct contrastive *call) {
   struct cuda_device *cuda = cuda_from_device(self);
   const struct sweep sweep = plan_sweep(cuda, call);
   const double factor = call->weight / (2 * (double)call->global);
-  find_normalisers(&sweep);
+  float *const gradients[] = {call->dimages, call->dtexts};
   if (call->loss) {
     LAUNCH(loss_rows, blocks_for(call->count, THREADS / WARP), THREADS, 0, cuda, sweep);
     cuda_add_total(cuda, sweep.row_sums, call->count, factor, call->loss);
   }
   runtime_fill_bytes(cuda, sweep.row_sums, 0, (size_t)call->count * sizeof *sweep.row_sums);
-  if (call->dimages)
-    differentiate_side(&sweep, 0, call->images, call->texts, call->dimages, (float)factor);
-  if (call->dtexts)
-    differentiate_side(&sweep, 1, call->texts, call->images, call->dtexts, (float)factor);
-  if (call->dimages && call->dlogit_scale)
+  if (call->dimages || !call->dtexts)
+    for_tiles(&sweep, 0, differentiate_tile);
+  if (call->dtexts && !sweep.both)
+    for_tiles(&sweep, 1, differentiate_tile);
+  for (int side = 0; side < 2; side++)
+    if (gradients[side])
+      LAUNCH(scale_gradient, blocks_striding(call->count * call->width, THREADS), THREADS, 0, cuda, sweep,
+             gradients[side], (float)factor);
+  if (call->dlogit_scale)
     LAUNCH(add_scale_gradient, 1, WARP, 0, cuda, sweep, factor);
 }

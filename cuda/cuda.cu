@@ -161,6 +161,7 @@ static const struct device_operations cuda_operations = {
     .normalize = cuda_normalize,
     .normalize_backward = cuda_normalize_backward,
     .distill = cuda_distill,
+    .contrastive_normalisers = cuda_contrastive_normalisers,
     .contrastive = cuda_contrastive,
     .adamw_squares = cuda_adamw_squares,
     .adamw = cuda_adamw,

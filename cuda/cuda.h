@@ -173,6 +173,7 @@ void cuda_pool_average_backward(struct device *self, const struct pool_average *
 void cuda_normalize(struct device *self, const struct normalize *call);
 void cuda_normalize_backward(struct device *self, const struct normalize *call);
 void cuda_distill(struct device *self, const struct distill *call);
+void cuda_contrastive_normalisers(struct device *self, const struct contrastive *call);
 void cuda_contrastive(struct device *self, const struct contrastive *call);
 
 #endif

@@ -191,6 +191,38 @@ static double contrastive_gradients(struct conformance *c, const struct contrast
   return dscale;
 }
 
+/* By all ranks: the one that the call is for, and those before and behind it. */
+static void find_normalisers(struct conformance *c, const struct contrastive *call) {
+  struct contrastive other = *call;
+  c->device->op->contrastive_normalisers(c->device, call);
+  other.first = 0;
+  other.count = call->first;
+  c->device->op->contrastive_normalisers(c->device, &other);
+  other.first = call->first + call->count;
+  other.count = call->global - other.first;
+  c->device->op->contrastive_normalisers(c->device, &other);
+}
+
+/* What a call must give, for all rows: gradients with their bounds, and the logit scale's. */
+struct contrastive_expected {
+  double *gradient[2], *bound[2], dscale, dscale_bound;
+};
+
+/* One side's gradient alone: the logit scale's comes of that side's rows then. */
+static void check_side(struct conformance *c, struct contrastive call, int side,
+                       const struct contrastive_expected *expected) {
+  struct tensor *gradient = tensor_result(c, DTYPE_F32, call.count * call.width),
+                *dscale = tensor_from(c, DTYPE_F32, 1, (double[]){0});
+  call.dimages = side ? NULL : gradient->data;
+  call.dtexts = side ? gradient->data : NULL;
+  call.dlogit_scale = dscale->data;
+  c->device->op->contrastive(c->device, &call);
+  const int64_t from = call.first * call.width;
+  conformance_check(c, "gradient of one side", gradient, expected->gradient[side] + from, expected->bound[side] + from);
+  if (side == 0 || call.count == call.global)
+    conformance_check_all(c, "dlogit_scale of one side", dscale, &expected->dscale, expected->dscale_bound);
+}
+
 /* The owned rows are first .. first+count-1. */
 static void check_contrastive(struct conformance *c, enum dtype dtype, int64_t global, int64_t first, int64_t count,
                               int64_t width, double logit_scale) {
@@ -215,19 +247,22 @@ static void check_contrastive(struct conformance *c, enum dtype dtype, int64_t g
     conformance_check_gradient(c, "reference dlogit_scale", contrastive_total, &r, &r.logit_scale, &whole, 1);
   }
   double expected = 0.5 + contrastive_terms(&r, first, count), s = exp(r.logit_scale);
-  c->device->op->contrastive(c->device, &(struct contrastive){.global = global,
-                                                              .width = width,
-                                                              .first = first,
-                                                              .count = count,
-                                                              .dtype = dtype,
-                                                              .weight = r.weight,
-                                                              .images = images->data,
-                                                              .texts = texts->data,
-                                                              .logit_scale = scale->data,
-                                                              .loss = loss->data,
-                                                              .dimages = dimages->data,
-                                                              .dtexts = dtexts->data,
-                                                              .dlogit_scale = dscale->data});
+  struct contrastive call = {.global = global,
+                             .width = width,
+                             .first = first,
+                             .count = count,
+                             .dtype = dtype,
+                             .weight = r.weight,
+                             .images = images->data,
+                             .texts = texts->data,
+                             .logit_scale = scale->data,
+                             .normalisers = tensor_result(c, DTYPE_F32, 2 * global)->data,
+                             .loss = loss->data,
+                             .dimages = dimages->data,
+                             .dtexts = dtexts->data,
+                             .dlogit_scale = dscale->data};
+  find_normalisers(c, &call);
+  c->device->op->contrastive(c->device, &call);
   /* Logits of up to s have errors of s times those of a product of unit vectors; probabilities have the same,
    * relatively. In bf16 logits are off by 2^-16 s more, and the gradients by the roundings of two operands. */
   const bool half = dtype == DTYPE_BF16;
@@ -240,14 +275,20 @@ static void check_contrastive(struct conformance *c, enum dtype dtype, int64_t g
       size[side][i] = per_row + (half ? 2 * conformance_unit(dtype) * size[side][i] : 0);
   conformance_check(c, "dimages", dimages, all[0] + first * width, size[0] + first * width);
   conformance_check(c, "dtexts", dtexts, all[1] + first * width, size[1] + first * width);
-  conformance_check_all(c, "dlogit_scale", dscale, &dscale_expected,
-                        4 * rows * s * logits + conformance_sum_bound(8, 1));
+  const double dscale_bound = 4 * rows * s * logits + conformance_sum_bound(8, 1);
+  conformance_check_all(c, "dlogit_scale", dscale, &dscale_expected, dscale_bound);
+  for (int side = 0; side < 2; side++)
+    check_side(
+        c, call, side,
+        &(struct contrastive_expected){{all[0], all[1]}, {size[0], size[1]}, dscale_expected - 0.25, dscale_bound});
 }
 
 static void test_contrastive(struct conformance *c, enum dtype dtype) {
   int64_t global = conformance_size(c, 40), width = 1 + conformance_size(c, 40);
   int64_t first = (int64_t)(conformance_uniform(c) * (double)global), count = conformance_size(c, global - first);
   count = count > global - first ? global - first : count;
+  if (conformance_flag(c)) /* one rank owns all */
+    first = 0, count = global;
   check_contrastive(c, dtype, global, first, count, width, 4.6 * conformance_uniform(c));
 }
 
@@ -255,6 +296,8 @@ static void test_contrastive(struct conformance *c, enum dtype dtype) {
 static void test_contrastive_tiles(struct conformance *c, enum dtype dtype) {
   if (c->seed % 1000 == 0)
     check_contrastive(c, dtype, 1100, 100, 700, 3, 3);
+  if (c->seed % 1000 == 1)
+    check_contrastive(c, dtype, 1050, 0, 1050, 3, 3);
 }
 
 const struct conformance_case conformance_loss[] = {

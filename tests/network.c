@@ -122,6 +122,7 @@ struct network network_open(struct model *model, int count) {
   network.ids = device->op->allocate(device, (size_t)(count * model->config.context_length) * sizeof(int32_t), "ids");
   network.end = device->op->allocate(device, (size_t)count * sizeof(int32_t), "ids");
   network.loss = device->op->allocate(device, sizeof(double), "loss");
+  network.normalisers = device->op->allocate(device, 2 * (size_t)count * sizeof(float), "normalisers");
   return network;
 }
 
@@ -137,6 +138,7 @@ void network_close(struct network *network) {
   device->op->release(device, network->ids);
   device->op->release(device, network->end);
   device->op->release(device, network->loss);
+  device->op->release(device, network->normalisers);
   tower_run_release(network->image_run);
   tower_run_release(network->text_run);
   model_release(network->model);
@@ -189,17 +191,20 @@ double network_contrastive_backward(struct network *network) {
   const int64_t width = model->config.embed_dim;
   double loss;
   device->op->zero(device, network->loss, sizeof *network->loss);
-  device->op->contrastive(device, &(struct contrastive){.global = network->count,
-                                                        .width = width,
-                                                        .count = network->count,
-                                                        .weight = 1,
-                                                        .images = network->unit[0],
-                                                        .texts = network->unit[1],
-                                                        .logit_scale = model->logit_scale->master,
-                                                        .loss = network->loss,
-                                                        .dimages = network->dunit[0],
-                                                        .dtexts = network->dunit[1],
-                                                        .dlogit_scale = model->logit_scale->gradient});
+  const struct contrastive call = {.global = network->count,
+                                   .width = width,
+                                   .count = network->count,
+                                   .weight = 1,
+                                   .images = network->unit[0],
+                                   .texts = network->unit[1],
+                                   .logit_scale = model->logit_scale->master,
+                                   .normalisers = network->normalisers,
+                                   .loss = network->loss,
+                                   .dimages = network->dunit[0],
+                                   .dtexts = network->dunit[1],
+                                   .dlogit_scale = model->logit_scale->gradient};
+  device->op->contrastive_normalisers(device, &call);
+  device->op->contrastive(device, &call);
   for (int side = 0; side < 2; side++)
     device->op->normalize_backward(device, &(struct normalize){.rows = network->count,
                                                                .width = width,

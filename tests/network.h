@@ -28,6 +28,7 @@ struct network {
   struct tower_run *image_run, *text_run;
   int count;
   float *images, *raw[2], *unit[2], *norm[2], *dunit[2], *draw[2]; /* image, text */
+  float *normalisers;                                              /* [2, count] */
   int32_t *ids, *end;
   double *loss;
 };

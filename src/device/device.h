@@ -294,15 +294,18 @@ struct distill {
 /* The CLIP loss over the global batch (methods 3.3), never storing logits. images, texts: unit rows fp32 [G,E], all
  * ranks' in global order; this rank owns rows first .. first+count-1. With A = s images texts^T, s = exp(*logit_scale):
  *   loss = weight / (2G) * sum_i ( -log softmax_row(A)_ii - log softmax_column(A)_ii ).
- * *loss += the terms of the owned rows and columns; dimages, dtexts [count,E] = true gradients of the global loss for
- * the owned rows (written); *dlogit_scale += s * the owned rows' share of sum dA * (images texts^T), so that a sum over
- * ranks gives the gradient. All tensors are fp32; `dtype` is that of the run's products: with bf16 a device may take
- * A within 2^-16 s, and dA and the features as bf16 where it makes dimages and dtexts of them. */
+ * contrastive_normalisers: normalisers [2,G] = log-sum-exps of A's rows, then of its columns; those of the owned ones
+ * written. contrastive reads all of them: *loss += the terms of the owned rows and columns; dimages, dtexts [count,E] =
+ * true gradients of the global loss for the owned rows (written; NULL: not wanted); *dlogit_scale += s * the owned
+ * rows' share of sum dA * (images texts^T), so that a sum over ranks gives the gradient. All tensors are fp32; `dtype`
+ * is that of the run's products: with bf16 a device may take A within 2^-16 s, and dA and the features as bf16 where it
+ * makes dimages and dtexts of them. */
 struct contrastive {
   int64_t global, width, first, count;
   enum dtype dtype;
   double weight;
   const float *images, *texts, *logit_scale;
+  float *normalisers;
   double *loss;
   float *dimages, *dtexts, *dlogit_scale;
 };
@@ -404,6 +407,7 @@ struct device_operations {
   void (*normalize)(struct device *self, const struct normalize *call);
   void (*normalize_backward)(struct device *self, const struct normalize *call);
   void (*distill)(struct device *self, const struct distill *call);
+  void (*contrastive_normalisers)(struct device *self, const struct contrastive *call);
   void (*contrastive)(struct device *self, const struct contrastive *call);
   /* squares[s] = the sum of gradient^2 over the groups with `squares` s. */
   void (*adamw_squares)(struct device *self, const struct adamw *call);

@@ -22,6 +22,7 @@ struct contrastive_state {
   struct device *device;
   struct side image, text[TEXTS];
   double weight[TEXTS];
+  float *normalisers;  /* [2,global] */
   float *extra, *host; /* second contribution to the image gradient, as dunit; all ranks' rows on the host */
 };
 
@@ -96,26 +97,52 @@ static void gather(struct contrastive_state *state, struct session *session, str
     ranks_gather(session->device, session->ranks, side->unit, side->all, bytes, state->host);
 }
 
-static void loss_of_text(struct contrastive_state *state, struct session *session, int t) {
-  struct device *device = session->device;
-  const int64_t width = session->model->config.embed_dim, local = local_rows(session);
-  struct parameter *scale = session->model->logit_scale;
-  float *dimages = t == LONG || !state->text[LONG].run ? state->image.dunit : state->extra;
-  device->op->contrastive(device, &(struct contrastive){.global = session->global_batch,
-                                                        .width = width,
-                                                        .first = comm_rank() * local,
-                                                        .count = local,
-                                                        .dtype = session->dtype,
-                                                        .weight = state->weight[t],
-                                                        .images = state->image.all,
-                                                        .texts = state->text[t].all,
-                                                        .logit_scale = scale->master,
-                                                        .loss = session->loss,
-                                                        .dimages = dimages,
-                                                        .dtexts = state->text[t].dunit,
-                                                        .dlogit_scale = scale->gradient});
-  if (dimages != state->image.dunit)
-    device->op->add(device, state->image.dunit, dimages, 1, local * width);
+static bool is_second(const struct contrastive_state *state, int t) {
+  return t == SHORT && state->text[LONG].run;
+}
+
+/* Those that this rank has made, to all. */
+static void gather_normalisers(struct contrastive_state *state, struct session *session) {
+  const size_t bytes = (size_t)local_rows(session) * sizeof(float);
+  if (comm_size() == 1)
+    return;
+  for (int side = 0; side < 2; side++) {
+    float *all = state->normalisers + side * session->global_batch;
+    ranks_gather(session->device, session->ranks, all + comm_rank() * local_rows(session), all, bytes, state->host);
+  }
+}
+
+/* Gradients of features that no tower wants are left out. The second text's of the images have a place of their own. */
+static struct contrastive loss_call(const struct contrastive_state *state, const struct session *session, int t) {
+  const struct parameter *scale = session->model->logit_scale;
+  const struct side *image = &state->image, *text = &state->text[t];
+  float *dimages = is_second(state, t) ? state->extra : image->dunit;
+  return (struct contrastive){.global = session->global_batch,
+                              .width = session->model->config.embed_dim,
+                              .first = comm_rank() * local_rows(session),
+                              .count = local_rows(session),
+                              .dtype = session->dtype,
+                              .weight = state->weight[t],
+                              .images = image->all,
+                              .texts = text->all,
+                              .logit_scale = scale->master,
+                              .normalisers = state->normalisers,
+                              .loss = session->loss,
+                              .dimages = image->trains ? dimages : NULL,
+                              .dtexts = text->trains ? text->dunit : NULL,
+                              .dlogit_scale = scale->gradient};
+}
+
+static void find_normalisers(struct contrastive_state *state, struct session *session, int t) {
+  const struct contrastive call = loss_call(state, session, t);
+  session->device->op->contrastive_normalisers(session->device, &call);
+}
+
+static void add_loss(struct contrastive_state *state, struct session *session, int t) {
+  const struct contrastive call = loss_call(state, session, t);
+  session->device->op->contrastive(session->device, &call);
+  if (is_second(state, t) && state->image.trains)
+    session->device->op->add(session->device, state->image.dunit, state->extra, 1, call.count * call.width);
 }
 
 struct loss_pass {
@@ -123,7 +150,7 @@ struct loss_pass {
   struct session *session;
 };
 
-/* The loss of zeros, and no trace of it. */
+/* The loss of zeros, and no trace of it; nothing is exchanged, since ranks come here one after the other. */
 static void run_loss_once(void *context) {
   const struct loss_pass *pass = context;
   struct contrastive_state *state = pass->state;
@@ -132,10 +159,12 @@ static void run_loss_once(void *context) {
   struct parameter *scale = session->model->logit_scale;
   const size_t bytes = (size_t)session->global_batch * row_bytes(session);
   device->op->zero(device, state->image.all, bytes);
+  device->op->zero(device, state->normalisers, 2 * (size_t)session->global_batch * sizeof *state->normalisers);
   for (int t = 0; t < TEXTS; t++)
     if (state->text[t].run) {
       device->op->zero(device, state->text[t].all, bytes);
-      loss_of_text(state, session, t);
+      find_normalisers(state, session, t);
+      add_loss(state, session, t);
     }
   device->op->zero(device, session->loss, sizeof *session->loss);
   if (scale->gradient)
@@ -187,7 +216,9 @@ static void gradients(void *opaque, struct session *session, struct reducer *red
   for (int t = 0; t < TEXTS; t++)
     if (state->text[t].run) {
       gather(state, session, &state->text[t]);
-      loss_of_text(state, session, t);
+      find_normalisers(state, session, t);
+      gather_normalisers(state, session);
+      add_loss(state, session, t);
     }
   session->device->op->range_end(session->device);
   for (int64_t a = 0; a < session->accumulation; a++) {
@@ -209,6 +240,7 @@ static void close_state(void *opaque) {
   struct contrastive_state *state = opaque;
   struct device *device = state->device;
   device->op->release(device, state->extra);
+  device->op->release(device, state->normalisers);
   memory_release(state->host);
   for (int t = 0; t < TEXTS; t++)
     close_side(device, &state->text[t]);
@@ -234,6 +266,8 @@ enum status objective_open_contrastive(struct session *session, struct objective
   state->device = session->device;
   state->weight[LONG] = loss->long_weight;
   state->weight[SHORT] = loss->short_weight;
+  state->normalisers = session->device->op->allocate(
+      session->device, 2 * (size_t)session->global_batch * sizeof *state->normalisers, "normalisers of the loss");
   state->extra = take_rows(session, local_rows(session), "feature gradients");
   state->host = memory_allocate((size_t)session->global_batch * row_bytes(session), "features being gathered");
   open_side(session, &state->image, &session->model->vision, session->kept_patches);

@@ -65,7 +65,8 @@ void ranks_gather(struct device *device, enum ranks_path path, const void *mine,
   if (path == RANKS_BY_DEVICES) {
     device->collectives->all_gather(device, mine, all, bytes);
   } else if (path == RANKS_BY_MPI) {
-    device->op->copy(device, (char *)all + (size_t)comm_rank() * bytes, mine, bytes);
+    if (mine != (char *)all + (size_t)comm_rank() * bytes)
+      device->op->copy(device, (char *)all + (size_t)comm_rank() * bytes, mine, bytes);
     device->op->synchronize(device);
     comm_spread(all, bytes, (size_t)comm_size() * bytes);
   } else {

@@ -12,8 +12,9 @@ enum ranks_path {
 /* The first of devices, MPI and host that can do it on all ranks; the log says which and why. Joins the devices, once.
  * Collective. */
 enum ranks_path ranks_join(struct device *device);
-/* all[size * bytes] = every rank's mine[bytes], in rank order, both on the device, for what is enqueued from now on.
- * staging[size * bytes] on the host serves RANKS_ON_HOST and RANKS_STAGED. Collective. */
+/* all[size * bytes] = every rank's mine[bytes], in rank order, both on the device, for what is enqueued from now on;
+ * `mine` may be its own place in there. staging[size * bytes] on the host serves RANKS_ON_HOST and RANKS_STAGED.
+ * Collective. */
 void ranks_gather(struct device *device, enum ranks_path path, const void *mine, void *all, size_t bytes,
                   void *staging);
 #endif

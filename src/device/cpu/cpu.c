@@ -164,6 +164,7 @@ static const struct device_operations cpu_operations = {
     .normalize = cpu_normalize,
     .normalize_backward = cpu_normalize_backward,
     .distill = cpu_distill,
+    .contrastive_normalisers = cpu_contrastive_normalisers,
     .contrastive = cpu_contrastive,
     .adamw = cpu_adamw,
     .adamw_squares = cpu_adamw_squares,

@@ -132,6 +132,7 @@ void cpu_pool_average_backward(struct device *self, const struct pool_average *c
 void cpu_normalize(struct device *self, const struct normalize *call);
 void cpu_normalize_backward(struct device *self, const struct normalize *call);
 void cpu_distill(struct device *self, const struct distill *call);
+void cpu_contrastive_normalisers(struct device *self, const struct contrastive *call);
 void cpu_contrastive(struct device *self, const struct contrastive *call);
 
 #endif

@@ -242,7 +242,7 @@ KERNEL void differentiate_rows(struct sweep s, int side, int64_t row, int64_t co
   block_barrier();
   if (threadIdx.x == 0 && side == s.share_side)
     for (int w = 0; w < THREADS / WARP; w++)
-      s.row_sums[row + blockIdx.x - s.call.first] += warp_shares[w];
+      s.row_sums[row + blockIdx.x - s.call.first] += (double)scale * warp_shares[w];
 }
 
 /* d = weight s / (2G) * what the tiles added up */
@@ -296,16 +296,6 @@ static void differentiate_tile(const struct sweep *s, const struct tile *t) {
     add_to_own(s, t, gradient);
   if (s->both)
     add_to_others(s, t, s->call.dtexts);
-}
-
-/* *dlogit_scale += factor s sum of the shares; one warp. */
-KERNEL void add_scale_gradient(struct sweep s, double factor) {
-  double sum = 0;
-  for (int64_t i = lane_of_thread(); i < s.call.count; i += WARP)
-    sum += s.row_sums[i];
-  sum = warp_sum(sum);
-  if (lane_of_thread() == 0)
-    *s.call.dlogit_scale += (float)(factor * (double)expf(*s.call.logit_scale) * sum);
 }
 
 /* Splits lie behind the tile: at 65,536 pairs of width 512 in bf16, 258 MB in all. */
@@ -366,5 +356,5 @@ void cuda_contrastive(struct device *self, const struct contrastive *call) {
       LAUNCH(scale_gradient, blocks_striding(call->count * call->width, THREADS), THREADS, 0, cuda, sweep,
              gradients[side], (float)factor);
   if (call->dlogit_scale)
-    LAUNCH(add_scale_gradient, 1, WARP, 0, cuda, sweep, factor);
+    cuda_add_total(cuda, sweep.row_sums, call->count, factor, call->dlogit_scale);
 }

@@ -8,6 +8,8 @@
 #include <cublasLt.h>
 #include <stdio.h>
 
+/* Before, products of bf16 went wrong where rows are slices of longer ones, or two million are. */
+enum { VERSION_MIN = 120100 };
 enum { PROPOSALS = 8, TRIALS = 3 };
 static const size_t workspace_bytes = (size_t)128 << 20; /* what split-K of a weight gradient needs on Hopper */
 
@@ -262,6 +264,8 @@ void choices_identify(struct cuda_device *cuda, char text[256]) {
 }
 
 enum status gemm_open(struct cuda_device *cuda) {
+  if (cublasLtGetVersion() < VERSION_MIN)
+    return error_set(STATUS_SYSTEM, "%s is too old: that of CUDA 12.1 or later is needed", gemm_version());
   cuda->gemm = (struct gemm_library *)memory_allocate(sizeof *cuda->gemm, "cuBLASLt");
   const cublasStatus_t status = cublasLtCreate(&cuda->gemm->handle);
   if (status != CUBLAS_STATUS_SUCCESS) {

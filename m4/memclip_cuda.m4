@@ -68,11 +68,13 @@ AS_IF([test "x$with_cuda" != xno && test -n "$NVCC"], [
     [cuda_problem="$NVCC makes no code for CUDA_ARCHITECTURES='$CUDA_ARCHITECTURES' with this compiler"])
   AC_MSG_RESULT([$have_cuda])
   AS_IF([test $have_cuda = yes], [
-    AC_MSG_CHECKING([for cuBLASLt])
-    printf '#include <cublasLt.h>\nint main(void) { return cublasLtGetVersion() == 0; }\n' >conftest.cu
+    AC_MSG_CHECKING([for cuBLASLt of CUDA 12.1 or later])
+    dnl 12.0 makes mistakes in products of bf16 whose rows are slices of longer ones
+    printf '#include <cublasLt.h>\n#if CUBLAS_VERSION < 120100\n#error too old\n#endif\n%s\n' \
+      'int main(void) { return cublasLtGetVersion() == 0; }' >conftest.cu
     AS_IF([$NVCC $NVCC_FLAGS $CUDA_CPPFLAGS -o conftest conftest.cu $CUDA_LIBS >&AS_MESSAGE_LOG_FD 2>&1], [],
       [have_cuda=no
-       cuda_problem="no cublasLt.h or libcublasLt beside $NVCC: install it, or set CUDA_CPPFLAGS and CUDA_LIBS"])
+       cuda_problem="no cublasLt.h of CUDA 12.1 or later with libcublasLt beside $NVCC: set CUDA_CPPFLAGS, CUDA_LIBS"])
     AC_MSG_RESULT([$have_cuda])])
   rm -f conftest conftest.cu])
 AS_IF([test "x$have_cuda" = xno && test "x$with_cuda" != xno && test "x$with_cuda" != xcheck],

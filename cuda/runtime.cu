@@ -90,12 +90,15 @@ void runtime_copy_out(struct cuda_device *cuda, void *to, const void *from, size
   runtime_synchronize(cuda);
 }
 
+/* Of nothing there is no node of a graph. */
 void runtime_copy(struct cuda_device *cuda, void *to, const void *from, size_t bytes) {
-  CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, cuda->stream));
+  if (bytes)
+    CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, cuda->stream));
 }
 
 void runtime_fill_bytes(struct cuda_device *cuda, void *block, int byte, size_t bytes) {
-  CUDA_CHECK(cudaMemsetAsync(block, byte, bytes, cuda->stream));
+  if (bytes)
+    CUDA_CHECK(cudaMemsetAsync(block, byte, bytes, cuda->stream));
 }
 
 void runtime_synchronize(struct cuda_device *cuda) {

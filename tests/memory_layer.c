@@ -48,105 +48,149 @@ static void allocate_work(struct memory_layer *l) {
   l->device->op->zero(l->device, l->dx, (size_t)(l->rows * l->width) * sizeof(float));
 }
 
-void memory_layer_run(struct memory_layer *l) {
-  const struct device_operations *op = l->device->op;
-  allocate_work(l);
-  struct memory_select select = {.rows = l->rows,
-                                 .heads = l->heads,
-                                 .n_keys = l->n_keys,
-                                 .knn = l->knn,
-                                 .half = l->half,
-                                 .queries = l->queries,
-                                 .keys = l->parameter[KEYS],
-                                 .index = l->index,
-                                 .weight = l->weight,
-                                 .dweight = l->dweight,
-                                 .dqueries = l->dqueries,
-                                 .dkeys = l->gradient[KEYS]};
-  struct memory_read read = {.rows = l->rows,
-                             .entries = l->heads * l->knn,
-                             .slots = l->n_keys * l->n_keys,
-                             .width = l->value_width,
-                             .index = l->index,
-                             .weight = l->weight,
-                             .values = l->parameter[VALUES],
-                             .out = l->m,
-                             .dweight = l->dweight,
-                             .dvalues = l->gradient[VALUES]};
-  struct expert_read experts = {.rows = l->rows,
-                                .entries = l->heads * l->knn,
-                                .slots = l->n_keys * l->n_keys,
-                                .width = l->value_width,
+static struct memory_select select_of(const struct memory_layer *l) {
+  return (struct memory_select){.rows = l->rows,
+                                .heads = l->heads,
+                                .n_keys = l->n_keys,
+                                .knn = l->knn,
+                                .half = l->half,
+                                .queries = l->queries,
+                                .keys = l->parameter[KEYS],
                                 .index = l->index,
                                 .weight = l->weight,
-                                .x = l->x,
-                                .down = l->parameter[EXPERTS_IN],
-                                .up = l->parameter[EXPERTS_OUT],
-                                .z = l->z,
-                                .out = l->m,
                                 .dweight = l->dweight,
-                                .dx = l->dx,
-                                .ddown = l->gradient[EXPERTS_IN],
-                                .dup = l->gradient[EXPERTS_OUT]};
-  struct gate gate = {.rows = l->rows,
-                      .columns = l->value_width,
-                      .m = l->m,
-                      .g = l->g,
-                      .u = l->u,
-                      .du = l->du,
-                      .dm = l->dm,
-                      .dg = l->dg};
-  bool swilu = l->parameter[SWILU_WEIGHT], projected = l->parameter[OUTPUT_WEIGHT], gated = l->parameter[GATE_WEIGHT];
-  int64_t query_width = l->heads * 2 * l->half;
-  apply_linear(l, QUERY_WEIGHT, l->width, query_width, l->x, l->queries);
+                                .dqueries = l->dqueries,
+                                .dkeys = l->gradient[KEYS]};
+}
+
+static struct memory_read read_of(const struct memory_layer *l, const float *dout) {
+  return (struct memory_read){.rows = l->rows,
+                              .entries = l->heads * l->knn,
+                              .slots = l->n_keys * l->n_keys,
+                              .width = l->value_width,
+                              .index = l->index,
+                              .weight = l->weight,
+                              .values = l->parameter[VALUES],
+                              .out = l->m,
+                              .dout = dout,
+                              .dweight = l->dweight,
+                              .dvalues = l->gradient[VALUES]};
+}
+
+static struct expert_read experts_of(const struct memory_layer *l, const float *dout) {
+  return (struct expert_read){.rows = l->rows,
+                              .entries = l->heads * l->knn,
+                              .slots = l->n_keys * l->n_keys,
+                              .width = l->value_width,
+                              .index = l->index,
+                              .weight = l->weight,
+                              .x = l->x,
+                              .down = l->parameter[EXPERTS_IN],
+                              .up = l->parameter[EXPERTS_OUT],
+                              .z = l->z,
+                              .out = l->m,
+                              .dout = dout,
+                              .dweight = l->dweight,
+                              .dx = l->dx,
+                              .ddown = l->gradient[EXPERTS_IN],
+                              .dup = l->gradient[EXPERTS_OUT]};
+}
+
+static struct gate gate_of(const struct memory_layer *l) {
+  return (struct gate){
+      .rows = l->rows, .columns = l->value_width, .m = l->m, .g = l->g, .u = l->u, .dm = l->dm, .dg = l->dg};
+}
+
+/* What the projection of values sees, and what the scalar gate does. */
+static float *gated_values(const struct memory_layer *l) {
+  return l->parameter[SWILU_WEIGHT] ? l->u : l->m;
+}
+
+static float *projected_values(const struct memory_layer *l) {
+  return l->parameter[OUTPUT_WEIGHT] ? l->o : gated_values(l);
+}
+
+static struct token_gate token_gate_of(const struct memory_layer *l) {
+  return (struct token_gate){.rows = l->rows,
+                             .in = l->width,
+                             .width = l->width,
+                             .x = l->x,
+                             .o = projected_values(l),
+                             .weight = l->parameter[GATE_WEIGHT],
+                             .bias = l->parameter[GATE_BIAS],
+                             .s = l->s,
+                             .y = l->y,
+                             .dy = l->dy,
+                             .d_o = l->d_o,
+                             .dx = l->dx,
+                             .dweight = l->gradient[GATE_WEIGHT],
+                             .dbias = l->gradient[GATE_BIAS]};
+}
+
+static void run_forward(const struct memory_layer *l) {
+  const struct device_operations *op = l->device->op;
+  const struct memory_select select = select_of(l);
+  const struct memory_read read = read_of(l, NULL);
+  const struct expert_read experts = experts_of(l, NULL);
+  const struct gate gate = gate_of(l);
+  const struct token_gate token_gate = token_gate_of(l);
+  apply_linear(l, QUERY_WEIGHT, l->width, l->heads * 2 * l->half, l->x, l->queries);
   op->memory_select(l->device, &select);
   if (l->parameter[EXPERTS_IN])
     op->expert_read(l->device, &experts);
   else
     op->memory_read(l->device, &read);
-  const float *u = swilu ? l->u : l->m, *o = projected ? l->o : u;
-  if (swilu) {
+  if (l->parameter[SWILU_WEIGHT]) {
     apply_linear(l, SWILU_WEIGHT, l->width, l->value_width, l->x, l->g);
     op->gate(l->device, &gate);
   }
-  if (projected)
-    apply_linear(l, OUTPUT_WEIGHT, l->value_width, l->width, u, l->o);
-  struct token_gate token_gate = {.rows = l->rows,
-                                  .in = l->width,
-                                  .width = l->width,
-                                  .x = l->x,
-                                  .o = o,
-                                  .weight = l->parameter[GATE_WEIGHT],
-                                  .bias = l->parameter[GATE_BIAS],
-                                  .s = l->s,
-                                  .y = l->y,
-                                  .dy = l->dy,
-                                  .d_o = l->d_o,
-                                  .dx = l->dx,
-                                  .dweight = l->gradient[GATE_WEIGHT],
-                                  .dbias = l->gradient[GATE_BIAS]};
-  const float *d_o = gated ? l->d_o : l->dy;
-  if (gated) {
+  if (l->parameter[OUTPUT_WEIGHT])
+    apply_linear(l, OUTPUT_WEIGHT, l->value_width, l->width, gated_values(l), l->o);
+  if (l->parameter[GATE_WEIGHT])
     op->token_gate(l->device, &token_gate);
+  else
+    op->copy(l->device, l->y, projected_values(l), (size_t)(l->rows * l->width) * sizeof(float));
+}
+
+/* Through the scalar gate and the projections; returns the gradient of what was read. */
+static const float *run_gates_backward(const struct memory_layer *l) {
+  const struct device_operations *op = l->device->op;
+  struct gate gate = gate_of(l);
+  const struct token_gate token_gate = token_gate_of(l);
+  const float *gradient = l->dy;
+  if (l->parameter[GATE_WEIGHT]) {
     op->token_gate_backward(l->device, &token_gate);
-  } else {
-    op->copy(l->device, l->y, o, (size_t)(l->rows * l->width) * sizeof(float));
+    gradient = l->d_o;
   }
-  const float *du = projected ? l->du : d_o;
-  if (projected)
-    linear_gradients(l, OUTPUT_WEIGHT, l->value_width, l->width, u, d_o, l->du, false);
-  read.dout = du;
-  if (swilu) {
-    op->gate_backward(l->device, &gate);
-    linear_gradients(l, SWILU_WEIGHT, l->width, l->value_width, l->x, l->dg, l->dx, true);
-    read.dout = l->dm;
+  if (l->parameter[OUTPUT_WEIGHT]) {
+    linear_gradients(l, OUTPUT_WEIGHT, l->value_width, l->width, gated_values(l), gradient, l->du, false);
+    gradient = l->du;
   }
-  experts.dout = read.dout;
+  if (!l->parameter[SWILU_WEIGHT])
+    return gradient;
+  gate.du = gradient;
+  op->gate_backward(l->device, &gate);
+  linear_gradients(l, SWILU_WEIGHT, l->width, l->value_width, l->x, l->dg, l->dx, true);
+  return l->dm;
+}
+
+static void run_backward(const struct memory_layer *l) {
+  const struct device_operations *op = l->device->op;
+  const float *gradient = run_gates_backward(l);
+  const struct memory_select select = select_of(l);
+  const struct memory_read read = read_of(l, gradient);
+  const struct expert_read experts = experts_of(l, gradient);
   if (l->parameter[EXPERTS_IN])
     op->expert_read_backward(l->device, &experts);
   else
     op->memory_read_backward(l->device, &read);
   op->memory_select_backward(l->device, &select);
-  linear_gradients(l, QUERY_WEIGHT, l->width, query_width, l->x, l->dqueries, l->dx, true);
-  op->synchronize(l->device);
+  linear_gradients(l, QUERY_WEIGHT, l->width, l->heads * 2 * l->half, l->x, l->dqueries, l->dx, true);
+}
+
+void memory_layer_run(struct memory_layer *l) {
+  allocate_work(l);
+  run_forward(l);
+  run_backward(l);
+  l->device->op->synchronize(l->device);
 }

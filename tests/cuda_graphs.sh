@@ -67,9 +67,17 @@ both() { # both STAGE RANKS BATCH REPLAYS DIRECTORY [options]
   ok "$both_directory: each pass repeats, one wait" replayed "$both_directory" "$both_replays.0"
   ok "$both_directory: without graphs, the same" replayed "$both_directory.plain" 0.0
 }
-both pretrain 1 6 18 pretrain
-both distill 1 12 2 distill
-both distill 1 4 6 distill_accumulated
+# replays: towers' passes, two parts of the loss for each text, the optimiser
+both pretrain 1 6 23 pretrain
+resumed() {
+  mkdir -p resumed && cp pretrain/products.txt resumed && touch resumed/STOP
+  run resumed 1 pretrain --set data.batch_size=6
+  grep -q '"exit": *76' resumed/status.json && run resumed 1 pretrain --set data.batch_size=6 "$@" &&
+    same_weights resumed pretrain
+}
+ok "pretrain: stopped, gone on without graphs: the same bits" resumed --set debug.graphs=.false.
+both distill 1 12 3 distill
+both distill 1 4 7 distill_accumulated
 if [ -z "${CUDA_MODULE:-}" ]; then
   short_of_memory() {
     MEMCLIP_EMULATION_MEMORY=200000000 run distill_short 1 distill --set data.batch_size=12
@@ -78,7 +86,7 @@ if [ -z "${CUDA_MODULE:-}" ]; then
   ok "where the device's memory is short nothing is recorded" short_of_memory
 fi
 both distill 2 3 0 distill_two
-both finetune 1 12 4 finetune
+both finetune 1 12 7 finetune
 ok "fine-tuning on two ranks, accumulated: with graphs" run two 2 finetune --set data.batch_size=3
 give_products two two.plain
 ok "without" run two.plain 2 finetune --set data.batch_size=3 --set debug.graphs=.false.

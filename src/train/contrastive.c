@@ -12,7 +12,8 @@
 enum { LONG, SHORT, TEXTS };
 
 /* One tower's side of the loss: unit, norm and dunit of all local rows [accumulation * batch], raw and draw of a
- * micro-batch's [batch], `all` of all ranks' [global], rank by rank; [.., E] but for the norm. */
+ * micro-batch's [batch], `all` of all ranks' [global], rank by rank, which are `unit` on one; [.., E] but for the norm.
+ */
 struct side {
   struct tower_run *run; /* NULL: not used */
   bool trains;
@@ -45,22 +46,25 @@ static void open_side(struct session *session, struct side *side, struct tower *
   side->raw = take_rows(session, session->batch, "features");
   side->unit = take_rows(session, local, "unit features");
   side->norm = session->device->op->allocate(session->device, (size_t)local * sizeof(float), "feature norms");
-  side->all = take_rows(session, session->global_batch, "features of all ranks");
+  side->all = comm_size() == 1 ? side->unit : take_rows(session, session->global_batch, "features of all ranks");
   side->dunit = take_rows(session, local, "feature gradients");
   side->draw = take_rows(session, session->batch, "feature gradients");
   (tower->vision ? warm_up_images : warm_up_texts)(session, side->run, side->raw, side->draw);
 }
 
 static void close_side(struct device *device, struct side *side) {
-  float *blocks[] = {side->raw, side->unit, side->norm, side->all, side->dunit, side->draw};
+  float *blocks[] = {side->raw, side->unit, side->norm, side->dunit, side->draw};
   if (!side->run)
     return;
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
     device->op->release(device, blocks[i]);
+  if (side->all != side->unit)
+    device->op->release(device, side->all);
   tower_run_release(side->run);
 }
 
-enum { ENCODE = 1, BACKWARD = ENCODE + 1 + TEXTS }; /* of the image's side; those of the texts follow */
+/* Stretches of the step (record.h): of the image's side, behind which come those of the texts; of either text. */
+enum { ENCODE = 1, BACKWARD = ENCODE + 1 + TEXTS, NORMALISERS = BACKWARD + 1 + TEXTS, LOSS = NORMALISERS + TEXTS };
 
 static void encode(struct session *session, struct side *side, const struct tower_input *input,
                    const struct record_key *key) {
@@ -91,9 +95,7 @@ static void encode_all(struct contrastive_state *state, struct session *session,
 
 static void gather(struct contrastive_state *state, struct session *session, struct side *side) {
   const size_t bytes = (size_t)local_rows(session) * row_bytes(session);
-  if (comm_size() == 1) /* no way through the host, which would wait */
-    session->device->op->copy(session->device, side->all, side->unit, bytes);
-  else
+  if (comm_size() > 1)
     ranks_gather(session->device, session->ranks, side->unit, side->all, bytes, state->host);
 }
 
@@ -134,15 +136,21 @@ static struct contrastive loss_call(const struct contrastive_state *state, const
 }
 
 static void find_normalisers(struct contrastive_state *state, struct session *session, int t) {
+  if (session_record(session, &(struct record_key){NORMALISERS + t, NULL, 0, 0}, true))
+    return;
   const struct contrastive call = loss_call(state, session, t);
   session->device->op->contrastive_normalisers(session->device, &call);
+  session_submit(session);
 }
 
 static void add_loss(struct contrastive_state *state, struct session *session, int t) {
+  if (session_record(session, &(struct record_key){LOSS + t, NULL, 0, 0}, true))
+    return;
   const struct contrastive call = loss_call(state, session, t);
   session->device->op->contrastive(session->device, &call);
   if (is_second(state, t) && state->image.trains)
     session->device->op->add(session->device, state->image.dunit, state->extra, 1, call.count * call.width);
+  session_submit(session);
 }
 
 struct loss_pass {
@@ -252,7 +260,8 @@ size_t objective_contrastive_bytes(struct session *session) {
   struct model *model = session->model;
   const int texts = (session->settings->loss.long_weight > 0) + (session->settings->loss.short_weight > 0);
   const int64_t local = local_rows(session);
-  const size_t features = (size_t)(2 * local + 2 * (int64_t)session->batch + session->global_batch);
+  const size_t features =
+      (size_t)(2 * local + 2 * (int64_t)session->batch + (comm_size() > 1 ? session->global_batch : 0));
   return ((size_t)(1 + texts) * features + (size_t)local) * row_bytes(session) +
          tower_run_bytes(model, &model->vision, session->batch, tower_trains(&model->vision), session->kept_patches) +
          (size_t)texts * tower_run_bytes(model, &model->text, session->batch, tower_trains(&model->text), 0);

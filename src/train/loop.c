@@ -7,6 +7,7 @@
 #include "train/bad_samples.h"
 #include "train/choices.h"
 #include "train/optimizer.h"
+#include "train/record.h"
 #include "train/schedule.h"
 #include "train/snapshot.h"
 #include "train/validate.h"
@@ -129,13 +130,17 @@ static enum status check_bad_samples(struct loop *loop, const struct step_sums *
 }
 
 static void update(struct loop *loop, bool want_norm) {
-  struct device *device = loop->session->device;
+  struct session *session = loop->session;
+  struct device *device = session->device;
   const int64_t step = loop->progress.step;
   if (loop->value_schedule.base > 0)
     loop->optimizer.value_rate = schedule_rate(&loop->value_schedule, step);
   device->op->range_begin(device, "optimizer");
   optimizer_prepare(&loop->optimizer, loop->progress.updates, schedule_rate(&loop->schedule, step));
-  optimizer_step(&loop->optimizer, want_norm);
+  if (!session_record(session, &(struct record_key){RECORD_OPTIMIZER, NULL, want_norm, 0}, true)) {
+    optimizer_step(&loop->optimizer, want_norm);
+    session_submit(session);
+  }
   device->op->range_end(device);
 }
 

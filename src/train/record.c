@@ -2,9 +2,9 @@
 #include "comm/comm.h"
 
 static uint64_t pack(const struct session *session, const struct record_key *key) {
-  const uint64_t buffers = (uint64_t)(key->micro - session->micro),
-                 parts[] = {(uint64_t)key->what, buffers, (uint64_t)key->place, (uint64_t)key->columns,
-                            (uint64_t)key->micro->count};
+  const struct micro_batch *micro = key->micro ? key->micro : session->micro;
+  const uint64_t parts[] = {(uint64_t)key->what, (uint64_t)(micro - session->micro), (uint64_t)key->place,
+                            (uint64_t)key->columns, key->micro ? (uint64_t)micro->count : 0};
   static const int bits[] = {4, 14, 14, 12, 20};
   uint64_t packed = 0;
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

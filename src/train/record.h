@@ -3,9 +3,9 @@
 #define MEMCLIP_TRAIN_RECORD_H
 #include "train/session.h"
 
-/* What tells one stretch from another: what it does (from 1; RECORD_OPTIMIZER is the optimiser's), the micro-batch whose
- * inputs it reads (NULL: none), its place in the step, and the columns of ids. 0, which is never recorded, for numbers
- * beyond what a key holds. */
+/* What tells one stretch from another: what it does (from 1; RECORD_OPTIMIZER is the optimiser's), the micro-batch
+ * whose inputs it reads (NULL: none), its place in the step, and the columns of ids. 0, which is never recorded, for
+ * numbers beyond what a key holds. */
 enum { RECORD_OPTIMIZER = 15 };
 struct record_key {
   int what;

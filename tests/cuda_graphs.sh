@@ -35,8 +35,9 @@ value() { # value DIRECTORY NAME: of the last report
 same_weights() {
   compare_checkpoints "$1/checkpoints/latest.h5" "$2/checkpoints/latest.h5" 0
 }
-# After the first report, which has the loader's first pictures and captions.
+# None on the device; none on the host after the first report, which has the loader's first pictures and captions.
 none_allocated() {
+  grep '"train/device_allocations":[1-9]' "$1/metrics.jsonl" && return 1
   sed -n 's/.*"train\/allocations":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" |
     awk 'NR > 1 { sum += $1 } END { print NR, "reports", sum + 0, "allocations"; exit NR < 7 || sum > 0 }'
 }

@@ -32,7 +32,7 @@ struct loop {
   int64_t steps_since;
   double bad;                  /* samples of all ranks */
   struct device_counts counts; /* inside steps */
-  uint64_t allocations;        /* inside steps, of all threads: none once every shape was seen */
+  uint64_t allocations;        /* inside steps, on the host, of all threads: none after the first */
   int64_t new_products; /* inside steps, that the device had to choose an algorithm for: none after the warm-up */
   double recent_rate;   /* samples per second, for the progress line */
 };
@@ -183,7 +183,8 @@ static enum status run_step(struct loop *loop, struct step_sums *sums) {
   loop->counts.waits += device->counts.waits - before.waits;
   loop->counts.recordings += device->counts.recordings - before.recordings;
   loop->counts.replays += device->counts.replays - before.replays;
-  loop->allocations += memory_count_allocations() - allocations + device->counts.allocations - before.allocations;
+  loop->allocations += memory_count_allocations() - allocations;
+  loop->counts.allocations += device->counts.allocations - before.allocations;
   loop->new_products += choices_count(session) - products;
   return STATUS_OK;
 }
@@ -234,6 +235,7 @@ static void report_step(struct loop *loop, const struct step_sums *sums) {
       {"train/samples", (double)loop->progress.samples},
       {"train/bad_samples", sums->bad},
       {"train/allocations", (double)loop->allocations},
+      {"train/device_allocations", (double)loop->counts.allocations},
       {"train/device_waits", (double)loop->counts.waits / (double)loop->steps_since},
       {"train/device_recordings", (double)loop->counts.recordings},
       {"train/device_replays", (double)loop->counts.replays / (double)loop->steps_since},

@@ -24,7 +24,8 @@ struct contrastive_state {
   struct side image, text[TEXTS];
   double weight[TEXTS];
   float *normalisers;  /* [2,global] */
-  float *extra, *host; /* second contribution to the image gradient, as dunit; all ranks' rows on the host */
+  float *extra, *host; /* second contribution to the image gradient, as dunit; all ranks' rows on the host, where there
+                          are several */
 };
 
 static size_t row_bytes(const struct session *session) {
@@ -262,7 +263,7 @@ size_t objective_contrastive_bytes(struct session *session) {
   const int64_t local = local_rows(session);
   const size_t features =
       (size_t)(2 * local + 2 * (int64_t)session->batch + (comm_size() > 1 ? session->global_batch : 0));
-  return ((size_t)(1 + texts) * features + (size_t)local) * row_bytes(session) +
+  return ((size_t)(1 + texts) * features + (size_t)(texts == TEXTS ? local : 0)) * row_bytes(session) +
          tower_run_bytes(model, &model->vision, session->batch, tower_trains(&model->vision), session->kept_patches) +
          (size_t)texts * tower_run_bytes(model, &model->text, session->batch, tower_trains(&model->text), 0);
 }
@@ -277,8 +278,10 @@ enum status objective_open_contrastive(struct session *session, struct objective
   state->weight[SHORT] = loss->short_weight;
   state->normalisers = session->device->op->allocate(
       session->device, 2 * (size_t)session->global_batch * sizeof *state->normalisers, "normalisers of the loss");
-  state->extra = take_rows(session, local_rows(session), "feature gradients");
-  state->host = memory_allocate((size_t)session->global_batch * row_bytes(session), "features being gathered");
+  if (loss->long_weight > 0 && loss->short_weight > 0)
+    state->extra = take_rows(session, local_rows(session), "feature gradients");
+  if (comm_size() > 1)
+    state->host = memory_allocate((size_t)session->global_batch * row_bytes(session), "features being gathered");
   open_side(session, &state->image, &session->model->vision, session->kept_patches);
   for (int t = 0; t < TEXTS; t++)
     if (state->weight[t] > 0)

@@ -3,7 +3,7 @@
  * in a fixed order (no float atomics), so the same call gives the same bits. */
 #ifndef MEMCLIP_CUDA_CUDA_H
 #define MEMCLIP_CUDA_CUDA_H
-#ifdef __CUDACC__
+#if defined __CUDACC__ || defined CUDA_MOCK /* tests/mock/ */
 #include <cuda_runtime.h>
 #else
 typedef struct CUstream_st *cudaStream_t;
@@ -18,7 +18,7 @@ extern "C" {
 #include "device/module.h"
 }
 
-#ifdef __CUDACC__
+#if defined __CUDACC__ || defined CUDA_MOCK
 #define CUDA_CHECK(call) cuda_check_at(__FILE__, __LINE__, call, #call)
 void cuda_check_at(const char *file, int line, cudaError_t error, const char *what);
 void cuda_allow_shared(const void *kernel, size_t bytes);

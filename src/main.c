@@ -163,7 +163,8 @@ int main(int argc, char **argv) {
     input_write_reference(stdout);
     return STATUS_OK;
   }
-  if (!command.check) /* before MPI starts: a launcher passes signals on to ranks that are still starting */
+  signal(SIGPIPE, SIG_IGN); /* who reads the output may go; the log has it all */
+  if (!command.check)       /* before MPI starts: a launcher passes signals on to ranks that are still starting */
     run_watch_signals();
   const bool parallel = !command.check || launched_in_parallel();
   enum status status = parallel ? comm_start(&argc, &argv) : STATUS_OK;

@@ -34,6 +34,11 @@ ok "started again it is complete" sh -c \
   "memclip pretrain.nml --set run.directory=whole 2>&1 | grep -q 'this run is complete: 32 of 32 steps'"
 ok "and says so" status_is whole done 0 32 checkpoints/step_0000032.h5
 
+unread() {
+  run unread 2>&1 | head -n 1 && status_is unread done 0 32 checkpoints/step_0000032.h5
+}
+ok "a run outlives the reader of its output" unread
+
 # Early stopping: no validation is 10 better than the first, so two waits end the run at the third.
 early="--set early_stop.patience=2 --set early_stop.min_delta=10 --set validation.every_steps=4"
 early="$early --set checkpoint.every_steps=4"

@@ -252,18 +252,24 @@ KERNEL void scale_gradient(struct sweep s, float *gradient, float factor) {
     gradient[i] *= by;
 }
 
-/* d own (+)= slopes . others */
-static void add_to_own(const struct sweep *s, const struct tile *t, float *gradient) {
+/* What products with a tile's slopes share. */
+static struct gemm slopes_product(const struct sweep *s) {
   struct gemm gemm = {};
-  gemm.m = t->rows;
   gemm.n = s->call.width;
-  gemm.k = t->columns;
   gemm.a_stride = s->stride;
   gemm.b_stride = s->own ? 3 * s->padded : 0;
   gemm.dtype = s->call.dtype;
   gemm.c_dtype = DTYPE_F32;
-  gemm.accumulate = t->column > 0;
   gemm.a = s->slopes;
+  return gemm;
+}
+
+/* d own (+)= slopes . others */
+static void add_to_own(const struct sweep *s, const struct tile *t, float *gradient) {
+  struct gemm gemm = slopes_product(s);
+  gemm.m = t->rows;
+  gemm.k = t->columns;
+  gemm.accumulate = t->column > 0;
   gemm.b = s->own ? (const void *)others_of(s, t) : t->others;
   gemm.c = gradient + (t->row - s->call.first) * s->call.width;
   gemm_multiply(s->cuda, &gemm);
@@ -271,17 +277,11 @@ static void add_to_own(const struct sweep *s, const struct tile *t, float *gradi
 
 /* d others (+)= slopes^T . own */
 static void add_to_others(const struct sweep *s, const struct tile *t, float *gradient) {
-  struct gemm gemm = {};
+  struct gemm gemm = slopes_product(s);
   gemm.m = t->columns;
-  gemm.n = s->call.width;
   gemm.k = t->rows;
-  gemm.a_stride = s->stride;
-  gemm.b_stride = s->own ? 3 * s->padded : 0;
-  gemm.dtype = s->call.dtype;
-  gemm.c_dtype = DTYPE_F32;
   gemm.a_transposed = true;
   gemm.accumulate = t->row > 0;
-  gemm.a = s->slopes;
   gemm.b = s->own ? (const void *)s->own : t->own;
   gemm.c = gradient + t->column * s->call.width;
   gemm_multiply(s->cuda, &gemm);

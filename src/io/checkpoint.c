@@ -13,6 +13,8 @@ static enum status write_content(struct store *store, const struct checkpoint_co
     const struct checkpoint_tensor *t = &content->tensors[i];
     if (t->alias_of != NULL)
       TRY(store_link(store, t->alias_of, t->name));
+    else if (t->bf16_numbers)
+      TRY(store_write_bf16_numbers(store, t->name, t->axes, t->shape, t->data));
     else
       TRY(store_write(store, t->name, t->dtype, t->axes, t->shape, t->data));
   }

@@ -12,6 +12,7 @@
 struct checkpoint_tensor {
   const char *name; /* "model/visual.proj" */
   enum dtype dtype;
+  bool bf16_numbers; /* fp32 data that are such, and are marked so (store_write_bf16_numbers) */
   int axes;
   int64_t shape[TENSOR_AXES_MAX];
   const void *data;

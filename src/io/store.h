@@ -26,6 +26,9 @@ enum status store_open(const char *path, struct store **store);
  * dtype BF16 is stored widened to fp32 with attribute stored_as = "bf16". */
 enum status store_write(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape,
                         const void *data);
+/* The same dataset of fp32 data whose numbers are bf16: they are wide already. */
+enum status store_write_bf16_numbers(struct store *store, const char *name, int axes, const int64_t *shape,
+                                     const float *data);
 /* A hard link `alias` to the dataset `name`; the alias is recorded in the dataset's attribute "shared_by". */
 enum status store_link(struct store *store, const char *name, const char *alias);
 enum status store_write_text(struct store *store, const char *name, const char *text);

@@ -53,8 +53,9 @@ static enum status write_typed(struct store *store, const char *name, enum dtype
   return status;
 }
 
+/* `bf16_numbers`: fp32 data that are known to be such. */
 static enum status write_tensor(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape,
-                                const void *data) {
+                                const void *data, bool bf16_numbers) {
   hsize_t lengths[TENSOR_AXES_MAX];
   int64_t elements = 1;
   if (axes < 0 || axes > TENSOR_AXES_MAX)
@@ -72,7 +73,7 @@ static enum status write_tensor(struct store *store, const char *name, enum dtyp
       status = write_typed(store, name, DTYPE_F32, space, wide, (size_t)elements * sizeof *wide, true);
     memory_release(wide);
   } else {
-    status = write_typed(store, name, dtype, space, data, (size_t)elements * dtype_size(dtype), false);
+    status = write_typed(store, name, dtype, space, data, (size_t)elements * dtype_size(dtype), bf16_numbers);
   }
   H5Sclose(space);
   return status;
@@ -317,10 +318,14 @@ static enum status verify(struct store *store) {
 
 enum status store_write(struct store *store, const char *name, enum dtype dtype, int axes, const int64_t *shape,
                         const void *data) {
-  STORE_LOCKED(write_tensor(store, name, dtype, axes, shape, data));
+  STORE_LOCKED(write_tensor(store, name, dtype, axes, shape, data, false));
+}
+enum status store_write_bf16_numbers(struct store *store, const char *name, int axes, const int64_t *shape,
+                                     const float *data) {
+  STORE_LOCKED(write_tensor(store, name, DTYPE_F32, axes, shape, data, true));
 }
 enum status store_write_number(struct store *store, const char *name, double value) {
-  STORE_LOCKED(write_tensor(store, name, DTYPE_F64, 0, NULL, &value));
+  STORE_LOCKED(write_tensor(store, name, DTYPE_F64, 0, NULL, &value, false));
 }
 enum status store_shape(struct store *store, const char *name, enum dtype *dtype, int *axes,
                         int64_t shape[TENSOR_AXES_MAX]) {

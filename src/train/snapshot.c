@@ -1,5 +1,4 @@
 #include "train/snapshot.h"
-#include "base/dtype.h"
 #include "base/memory.h"
 #include "comm/comm.h"
 #include "report/provenance.h"
@@ -39,9 +38,10 @@ struct snapshot {
 static void add_tensor(struct snapshot *snapshot, const struct parameter *parameter, const char *name, int kind,
                        const char *alias_of) {
   struct checkpoint_tensor *tensor = &snapshot->tensors[snapshot->content.tensor_count];
-  const bool narrow = kind == 0 && parameter->values && session_keeps_values_in_bf16(snapshot->session->settings);
   *tensor = (struct checkpoint_tensor){.name = text_format("%s%s", kind_prefix[kind], name),
-                                       .dtype = narrow ? DTYPE_BF16 : DTYPE_F32,
+                                       .dtype = DTYPE_F32,
+                                       .bf16_numbers = kind == 0 && parameter->values &&
+                                                       session_keeps_values_in_bf16(snapshot->session->settings),
                                        .axes = parameter->axes};
   memcpy(tensor->shape, parameter->shape, (size_t)parameter->axes * sizeof *tensor->shape);
   if (alias_of)
@@ -98,15 +98,6 @@ void snapshot_close(struct snapshot *snapshot) {
   memory_release(snapshot);
 }
 
-/* In place; the numbers are bf16 already. */
-static void narrow_to_bf16(float *buffer, int64_t count) {
-  uint16_t *narrow = (uint16_t *)buffer;
-  for (int64_t i = 0; i < count; i++) {
-    const uint16_t value = bf16_from_float(buffer[i]);
-    memcpy(&narrow[i], &value, sizeof value);
-  }
-}
-
 static void copy_tensors(struct snapshot *snapshot) {
   struct parameters *list = &snapshot->session->model->parameters;
   struct device *device = list->device;
@@ -118,12 +109,9 @@ static void copy_tensors(struct snapshot *snapshot) {
       if (kind > 0 && !parameter->trainable)
         continue;
       float *buffer = snapshot->buffers[at++];
-      if (!buffer)
-        continue;
-      device->op->copy_out(device, buffer, kind == 0 ? parameter->master : arenas[kind] + parameter->offset,
-                           (size_t)parameter->count * sizeof *buffer);
-      if (snapshot->tensors[at - 1].dtype == DTYPE_BF16)
-        narrow_to_bf16(buffer, parameter->count);
+      if (buffer)
+        device->op->copy_out(device, buffer, kind == 0 ? parameter->master : arenas[kind] + parameter->offset,
+                             (size_t)parameter->count * sizeof *buffer);
     }
 }
 
